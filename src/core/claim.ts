@@ -1,0 +1,22 @@
+// A claim is what metadata promises about one body: its digest, its encoding, and the place where it lies.
+
+import { type Digest, digestKey } from './digest.ts';
+
+/** How a body is encoded on the wire and on disk. `identity` is Nix's `Compression: none`. */
+export type Encoding = 'identity' | 'zstd' | 'xz' | 'gzip' | 'br';
+
+/** Where a body lies. `tenant` is the Nix cache or the REAPI instance: nothing held for one ever answers another. */
+export interface Place {
+  readonly tenant: string;
+  readonly path: string;
+}
+
+export interface Claim {
+  readonly digest: Digest;
+  readonly encoding: Encoding;
+  readonly place: Place;
+}
+
+/** One fill at a time runs under this key, so that askers of one claim share it. */
+export const claimKey = (claim: Claim): string =>
+  `${claim.place.tenant}\n${claim.place.path}\n${digestKey(claim.digest)}\n${claim.encoding}`;

@@ -1,0 +1,36 @@
+// Time is passed in, so that tests own it.
+
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Clock {
+  /** Milliseconds since 1970 by the wall: for people and for what outlives a restart. */
+  now(): number;
+  /** Milliseconds that never jump: for every limit and wait. */
+  monotonic(): number;
+  /** Runs `action` once, `ms` from now. The timer does not keep the process alive. */
+  after(ms: number, action: () => void): Timer;
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  after(ms, action) {
+    const timeout = setTimeout(action, ms).unref();
+    return { cancel: () => clearTimeout(timeout) };
+  },
+};
+
+/** Resolves after `ms`, or at once when `signal` is aborted. */
+export const pause = (clock: Clock, ms: number, signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      timer.cancel();
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = clock.after(ms, done);
+    signal?.addEventListener('abort', done, { once: true });
+  });
