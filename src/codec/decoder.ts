@@ -15,3 +15,17 @@ export interface Decoder {
   /** Releases native handles and workers; at any time, more than once, also during a `write`, which then rejects. */
   close(): void;
 }
+
+/** A decoder whose sink may ask for a rest. */
+export interface PacedDecoder extends Decoder {
+  /** Asks for a rest: at most 4 MiB still reach the sink, and a `write` that has more to give waits. */
+  pause(): void;
+  /** Ends the rest; without one, does nothing. */
+  resume(): void;
+}
+
+/**
+ * What does the decoding, behind the guard that keeps the contract above. An engine may leave a promise
+ * unsettled and call its sink once more after `close`; its sink never throws, its pieces are never empty.
+ */
+export type Engine = PacedDecoder;

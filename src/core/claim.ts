@@ -1,6 +1,6 @@
 // A claim is what metadata promises about one body: its digest, its encoding, and the place where it lies.
 
-import { type Digest, digestKey } from './digest.ts';
+import type { NamedDigest } from './digest.ts';
 
 /** How a body is encoded on the wire and on disk. `identity` is Nix's `Compression: none`. */
 export type Encoding = 'identity' | 'zstd' | 'xz' | 'gzip' | 'br';
@@ -12,11 +12,11 @@ export interface Place {
 }
 
 export interface Claim {
-  readonly digest: Digest;
+  readonly digest: NamedDigest;
   readonly encoding: Encoding;
   readonly place: Place;
 }
 
 /** One fill at a time runs under this key, so that askers of one claim share it. */
 export const claimKey = (claim: Claim): string =>
-  `${claim.place.tenant}\n${claim.place.path}\n${digestKey(claim.digest)}\n${claim.encoding}`;
+  `${claim.place.tenant}\n${claim.place.path}\n${claim.digest.sha256}-${claim.digest.sizeBytes}\n${claim.encoding}`;

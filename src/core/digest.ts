@@ -13,3 +13,11 @@ export const digestKey = (digest: Digest): string => `${digest.sha256}-${digest.
 
 export const isSameDigest = (a: Digest, b: Digest): boolean =>
   a.sha256 === b.sha256 && a.sizeBytes === b.sizeBytes;
+
+/** What metadata names. The size is null where only a hash was named, as by a pinned URL whose narinfo we no longer have. */
+export interface NamedDigest {
+  readonly sha256: string;
+  readonly sizeBytes: number | null;
+}
+
+export const isWhole = (digest: NamedDigest): digest is Digest => digest.sizeBytes !== null;

@@ -14,6 +14,7 @@ export type UnavailableReason =
   | 'first-byte'
   | 'floor'
   | 'idle'
+  | 'late'
   | 'protocol'
   | 'redirect'
   | 'refused'

@@ -17,6 +17,8 @@ export interface Form {
   readonly fileBytes: number;
   /** SHA-256 of the encoded bytes, lower-case hex. For `identity` it is the digest's own. */
   readonly fileHash: string;
+  /** All encoded bytes, checked, when they are at most one MiB: for answers that need no generator. Not to be changed. */
+  readonly body?: Buffer;
   /**
    * Encoded bytes [start, end), in pieces of at most one MiB, each checked against its MiB's recorded hash before
    * it is yielded. Throws a CleanmissError with code ROT when the disk no longer holds what was proven (the form is

@@ -1,0 +1,56 @@
+// Learns that an upstream hangs or refuses, so that what it can't deliver is a miss at once, and not after a wait.
+
+import type { Clock } from './clock.ts';
+
+/** Time-outs or refused connections in a row that open it. */
+const FAILURES_TO_OPEN = 3;
+/** While open, one request in this many ms tries again. */
+const TRIAL_EVERY_MS = 2_000;
+/** After the first time-out the others get this share of the first-byte limit, until one succeeds. */
+const IMPATIENCE = 5;
+
+export type BreakerState = 'closed' | 'open';
+
+/**
+ * What an upstream answers fast, be it absent, a 5xx or a short body, is an answer: it neither opens nor closes the breaker.
+ * One breaker an upstream and kind of request: Attic's narinfos come from its database while its store hangs.
+ */
+export class Breaker {
+  readonly #clock: Clock;
+  readonly #firstByteMs: number;
+  #failuresInARow = 0;
+  #lastTrialAt = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Clock, firstByteMs: number) {
+    this.#clock = clock;
+    this.#firstByteMs = firstByteMs;
+  }
+
+  get state(): BreakerState {
+    return this.#failuresInARow < FAILURES_TO_OPEN ? 'closed' : 'open';
+  }
+
+  /** How long the first byte may take now. */
+  get firstByteMs(): number {
+    return this.#failuresInARow === 0 ? this.#firstByteMs : this.#firstByteMs / IMPATIENCE;
+  }
+
+  /** Whether a request may go out now. An open breaker lets one through every two seconds. */
+  admits(): boolean {
+    if (this.state === 'closed') return true;
+    const now = this.#clock.monotonic();
+    if (now - this.#lastTrialAt < TRIAL_EVERY_MS) return false;
+    this.#lastTrialAt = now;
+    return true;
+  }
+
+  succeeded(): void {
+    this.#failuresInARow = 0;
+  }
+
+  /** A time-out or a refused connection. */
+  failed(): void {
+    this.#failuresInARow += 1;
+    if (this.#failuresInARow === FAILURES_TO_OPEN) this.#lastTrialAt = this.#clock.monotonic();
+  }
+}

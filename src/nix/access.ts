@@ -1,0 +1,118 @@
+// Who may read a cache: everyone if it is public, else whoever's own credentials its upstream accepted lately.
+
+import { createHmac, randomBytes } from 'node:crypto';
+import type { Clock } from '../core/clock.ts';
+import { Lru } from '../store/lru.ts';
+import type { RecordStore } from '../store/records.ts';
+import type { HttpAnswer } from './http-upstream.ts';
+
+/** A client's own Authorization value, and the keyed hash under which alone it is remembered. */
+export interface Credentials {
+  readonly value: string | null;
+  readonly key: string;
+}
+
+/** `unknown`: the upstream can't be asked, and nothing recent speaks for them. */
+export type MayRead = 'yes' | 'no' | 'unknown';
+
+export interface AccessPorts {
+  readonly clock: Clock;
+  readonly records: RecordStore;
+  /** Every cache is public, says the operator. */
+  readonly isPublic: boolean;
+  readonly ttlMs: number;
+  readonly graceMs: number;
+  /** One request that the upstream answers by its own rules: `GET <cache>/nix-cache-info`. It calls `saw` or `refused`. */
+  check(cache: string, credentials: Credentials): Promise<'accepted' | 'refused' | 'unavailable'>;
+}
+
+/** Pairs of credential and cache: about 200 bytes each. */
+const MAX_ACCEPTED = 20_000;
+const VISIBILITY = 'x-attic-cache-visibility';
+
+export class Access {
+  readonly #ports: AccessPorts;
+  readonly #secret = randomBytes(32);
+  /** Monotonic ms of the last acceptance, by credential and cache. */
+  readonly #acceptedAt = new Lru<number>({ maxEntries: MAX_ACCEPTED, maxBytes: Infinity });
+  /** How, and at which monotonic ms, a cache was last seen to be public. */
+  readonly #public = new Lru<{ readonly by: 'header' | 'anonymous'; readonly at: number }>({
+    maxEntries: MAX_ACCEPTED,
+    maxBytes: Infinity,
+  });
+  readonly #checks = new Map<string, Promise<'accepted' | 'refused' | 'unavailable'>>();
+
+  constructor(ports: AccessPorts) {
+    this.#ports = ports;
+  }
+
+  credentials(authorization: string | undefined): Credentials {
+    const key = createHmac('sha256', this.#secret).update(authorization ?? '').digest('base64');
+    return { value: authorization ?? null, key };
+  }
+
+  /** Notes that the upstream answered these credentials with what only a reader gets. */
+  accepted(cache: string, { key, value }: Credentials, headers: HttpAnswer['headers']): void {
+    const at = this.#ports.clock.monotonic();
+    this.#acceptedAt.set(pair(cache, key), at);
+    if (headers[VISIBILITY] === 'public') this.#setPublic(cache, { by: 'header', at });
+    else if (value === null) this.#setPublic(cache, { by: 'anonymous', at });
+    // Attic says it with every answer while it is so: its silence is news. Others never say it.
+    else if (this.#public.get(cache)?.by === 'header') this.#setPublic(cache, null);
+  }
+
+  /** Notes a refusal, which ends every grace. */
+  refused(cache: string, { key, value }: Credentials): void {
+    this.#acceptedAt.delete(pair(cache, key));
+    // Attic ignores bad credentials on a public cache; another server may refuse them and still serve everyone else.
+    if (value === null || this.#public.get(cache)?.by === 'header') this.#setPublic(cache, null);
+  }
+
+  async mayRead(cache: string, credentials: Credentials): Promise<MayRead> {
+    const { isPublic, ttlMs, graceMs } = this.#ports;
+    if (isPublic || this.#isWithin(this.#public.get(cache)?.at, ttlMs)) return 'yes';
+    const key = pair(cache, credentials.key);
+    if (this.#isWithin(this.#acceptedAt.get(key), ttlMs)) return 'yes';
+    switch (await this.#check(key, cache, credentials)) {
+      case 'accepted':
+        return 'yes';
+      case 'refused':
+        return 'no';
+      case 'unavailable':
+        if (this.#isWithin(this.#acceptedAt.get(key), graceMs)) return 'yes';
+        return (await this.#wasPublic(cache)) ? 'yes' : 'unknown';
+    }
+  }
+
+  #isWithin(at: number | undefined, ms: number): boolean {
+    return at !== undefined && this.#ports.clock.monotonic() - at < ms;
+  }
+
+  #check(key: string, cache: string, credentials: Credentials): Promise<'accepted' | 'refused' | 'unavailable'> {
+    const running = this.#checks.get(key);
+    if (running !== undefined) return running;
+    const check = this.#ports.check(cache, credentials).finally(() => this.#checks.delete(key));
+    this.#checks.set(key, check);
+    return check;
+  }
+
+  /** That a cache is public outlives a restart of ours in an outage of the upstream's. */
+  async #wasPublic(cache: string): Promise<boolean> {
+    return (await this.#ports.records.get(publicKey(cache))) === true;
+  }
+
+  #setPublic(cache: string, now: { readonly by: 'header' | 'anonymous'; readonly at: number } | null): void {
+    if (now === null) this.#public.delete(cache);
+    else this.#public.set(cache, now);
+    void this.#rememberPublic(cache, now !== null);
+  }
+
+  async #rememberPublic(cache: string, isPublic: boolean): Promise<void> {
+    if ((await this.#wasPublic(cache)) === isPublic) return;
+    if (isPublic) await this.#ports.records.put(publicKey(cache), true);
+    else await this.#ports.records.delete(publicKey(cache));
+  }
+}
+
+const pair = (cache: string, key: string): string => `${key}\n${cache}`;
+const publicKey = (cache: string): string => `public\n${cache}`;

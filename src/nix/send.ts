@@ -1,0 +1,105 @@
+// Writes answers: a proven form, whole or a range of it, or a followed one; it takes nothing that is not proven.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Followed } from '../proof/follow.ts';
+import { mended } from '../proof/mend.ts';
+import type { Obtained } from '../proof/obtain.ts';
+import type { ProvenForm } from '../store/form.ts';
+import { type ByteRange, readRange } from './range.ts';
+
+const NAR_HEADERS = { 'content-type': 'application/x-nix-nar', 'accept-ranges': 'bytes' };
+
+export interface FormSend {
+  readonly form: ProvenForm;
+  /** False for a form that took another's place lately: a range would join what does not belong together. */
+  readonly mayRange: boolean;
+  refill(): Promise<Obtained>;
+}
+
+/** Resolves when the response has ended or its connection is gone. */
+export const sendForm = async (request: IncomingMessage, response: ServerResponse, send: FormSend): Promise<void> => {
+  const { form } = send;
+  const etag = `"${form.fileHash}"`;
+  const ifRange = request.headers['if-range'];
+  const wanted = ifRange !== undefined && ifRange !== etag ? undefined : request.headers.range;
+  const answer = readRange(wanted, form.fileBytes);
+  switch (answer.kind) {
+    case 'malformed':
+      return sendText(response, 400, 'Range must be one range of bytes, such as bytes=1024-\n');
+    case 'outside':
+      return sendMiss(response);
+    case 'range':
+      if (!send.mayRange) return sendMiss(response);
+      response.writeHead(206, {
+        ...NAR_HEADERS,
+        etag,
+        'content-length': answer.range.end - answer.range.start,
+        'content-range': `bytes ${answer.range.start}-${answer.range.end - 1}/${form.fileBytes}`,
+      });
+      return await sendBytes(request, response, send, answer.range);
+    case 'whole':
+      response.writeHead(200, { ...NAR_HEADERS, etag, 'content-length': form.fileBytes });
+      return await sendBytes(request, response, send, { start: 0, end: form.fileBytes });
+  }
+};
+
+/** Without a length: the last chunk is the only word that all was proven. */
+export const sendFollowed = async (request: IncomingMessage, response: ServerResponse, followed: Followed): Promise<void> => {
+  try {
+    response.writeHead(200, NAR_HEADERS);
+    if (request.method === 'HEAD') response.end();
+    else await sendPieces(response, followed.bytes());
+  } finally {
+    followed.close();
+  }
+};
+
+export const sendText = (response: ServerResponse, status: number, text: string, headers: Record<string, string> = {}): void => {
+  response.writeHead(status, { 'content-type': 'text/plain', ...headers, 'content-length': Buffer.byteLength(text) });
+  response.end(text);
+};
+
+/** The answer that every client takes for "this cache does not have it". */
+export const sendMiss = (response: ServerResponse): void => sendText(response, 404, 'not in this cache\n');
+
+const sendBytes = async (
+  request: IncomingMessage,
+  response: ServerResponse,
+  { form, refill }: FormSend,
+  { start, end }: ByteRange,
+): Promise<void> => {
+  if (request.method === 'HEAD') response.end();
+  else if (form.body !== undefined) response.end(form.body.subarray(start, end));
+  else await sendPieces(response, mended(form, start, end, refill));
+};
+
+/** Writes as fast as the client reads. What the source throws destroys the connection, so that nothing looks complete. */
+const sendPieces = async (response: ServerResponse, pieces: AsyncGenerator<Buffer, void, void>): Promise<void> => {
+  try {
+    for await (const piece of pieces) {
+      if (response.destroyed) return;
+      if (!response.write(piece)) await drained(response);
+      if (response.destroyed) return;
+    }
+    response.end();
+  } catch {
+    cut(response);
+  }
+};
+
+/** With a reset: to an HTTP/1.0 client a closed connection would be the end of a body. */
+export const cut = (response: ServerResponse): void => {
+  response.socket?.resetAndDestroy();
+  response.destroy();
+};
+
+const drained = (response: ServerResponse): Promise<void> =>
+  new Promise((resolve) => {
+    const done = () => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.once('drain', done);
+    response.once('close', done);
+  });

@@ -1,0 +1,102 @@
+// Lets a write through the gate or refuses it with a text that the client prints; the body of a refused one is only drained.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../core/clock.ts';
+import type { Telemetry } from '../core/telemetry.ts';
+import type { Decision, Gate } from '../gate/gate.ts';
+import { atticError } from './pass-through.ts';
+import { sendText } from './send.ts';
+import { readTarget, type Target } from './target.ts';
+
+/** Attic's clients lose an early answer when the connection is reset under their upload: so much is read and dropped. */
+const DRAIN_BYTES = 64 * 1024 * 1024;
+const DRAIN_MS = 10_000;
+
+export interface WritePorts {
+  readonly clock: Clock;
+  readonly gate: Gate;
+  readonly telemetry: Telemetry;
+}
+
+/** Asks the gate. True when the body may be read; otherwise the refusal has been sent. */
+export const admitWrite = async (
+  { clock, gate, telemetry }: WritePorts,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<boolean> => {
+  const target = readTarget(request.url ?? '');
+  if (target.kind === 'bad') {
+    refuse(clock, request, response, () => sendText(response, 400, `${target.detail}\n`));
+    return false;
+  }
+  // It asks, and changes nothing: a client that watches a store dies when it is refused.
+  if (request.method === 'POST' && target.kind === 'attic-api' && target.path === '_api/v1/get-missing-paths') return true;
+  const gone = new AbortController();
+  const onClose = () => gone.abort();
+  response.once('close', onClose);
+  const operation = `${request.method} ${target.kind}`;
+  const decision = await gate.decide({ front: 'nix', tenant: tenantOf(target, request), operation }, gone.signal);
+  response.off('close', onClose);
+  if (decision.allow) return true;
+  telemetry.writeRefused('nix', decision.by);
+  refuse(clock, request, response, () => sendRefusal(response, target, decision));
+  return false;
+};
+
+/** What `Expect: 100-continue` waits for, once nothing speaks against the body. */
+export const invite = (request: IncomingMessage, response: ServerResponse): void => {
+  if (/100-continue/i.test(request.headers.expect ?? '')) response.writeContinue();
+};
+
+/** Answers without having read the body, and reads some of it so that the answer arrives. */
+export const refuse = (clock: Clock, request: IncomingMessage, response: ServerResponse, send: () => void): void => {
+  if (/100-continue/i.test(request.headers.expect ?? '')) {
+    // The client holds its body back: with the connection kept, it could not tell whether to send it.
+    response.setHeader('connection', 'close');
+    return send();
+  }
+  let left = DRAIN_BYTES;
+  const timer = clock.after(DRAIN_MS, () => request.destroy());
+  request.on('data', (piece: Buffer) => {
+    left -= piece.length;
+    if (left < 0) request.destroy();
+  });
+  request.once('close', () => timer.cancel());
+  request.once('error', () => {});
+  request.resume();
+  send();
+};
+
+const sendRefusal = (response: ServerResponse, target: Target, refusal: Decision & { readonly allow: false }): void => {
+  // Nix prints a 403 once and ends; a 5xx makes it send the body five times, and Nix 2.8 hang.
+  if (target.kind !== 'attic-api') return sendText(response, 403, `${refusal.sentence}\n`);
+  const status = refusal.by === 'health' ? 503 : 403;
+  const retryAfter = refusal.by === 'health' ? { 'retry-after': String(refusal.retryAfterSeconds ?? 60) } : {};
+  const json = atticError(status, 'CacheReadOnly', refusal.sentence);
+  sendText(response, status, json, { 'content-type': 'application/json', ...retryAfter });
+};
+
+/** The Attic cache of an upload, or the first segment of a path. */
+const tenantOf = (target: Target, request: IncomingMessage): string => {
+  switch (target.kind) {
+    case 'attic-api':
+      return uploadCache(request.headers['x-attic-nar-info']) ?? target.path.split('/')[3] ?? '';
+    case 'bad':
+      return '';
+    case 'unknown':
+      return target.path.split('/')[0] ?? '';
+    default:
+      return target.cache.split('/')[0] ?? '';
+  }
+};
+
+const uploadCache = (narInfo: string | string[] | undefined): string | undefined => {
+  if (typeof narInfo !== 'string') return undefined;
+  try {
+    const info: unknown = JSON.parse(narInfo);
+    if (typeof info !== 'object' || info === null || !('cache' in info)) return undefined;
+    return typeof info.cache === 'string' ? info.cache : undefined;
+  } catch {
+    return undefined;
+  }
+};

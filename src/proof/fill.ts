@@ -1,0 +1,223 @@
+// The one transfer in flight for a claim, shared by all its readers: through breaks, to a verdict, into the store.
+
+import type { Breaker } from '../core/breaker.ts';
+import type { Claim } from '../core/claim.ts';
+import { type Clock, pause } from '../core/clock.ts';
+import type { Digest } from '../core/digest.ts';
+import { isCode } from '../core/errors.ts';
+import type { RetryBudget } from '../core/retry-budget.ts';
+import { type Failure, type UnavailableReason, unavailable } from '../core/verdict.ts';
+import type { ProvenForm, Spool } from '../store/form.ts';
+import type { Fetch } from './fetch.ts';
+import { type Proof, Prover } from './prover.ts';
+import { transfer } from './transfer.ts';
+
+export type Verdict =
+  /** `fileHash` is that of the bytes that came, which are the form's unless another fill's were stored first. */
+  { readonly kind: 'proven'; readonly form: ProvenForm; readonly fileHash: string } | Failure;
+
+/** A body that arrived whole twice and never matched has said all it has to say. */
+const MAX_COMPLETE_TRANSFERS = 2;
+/** Tries to go on after a break: 0.1, 0.4 and 1.6 s apart, well inside the release budget. */
+const MAX_BREAKS = 3;
+const FIRST_PAUSE_MS = 100;
+const PAUSE_GROWTH = 4;
+/** What a followed reader never gets before the verdict: more than a last frame's or block's header and checksum. */
+const TAIL_BYTES = 64 * 1024;
+
+export interface FillPorts {
+  readonly clock: Clock;
+  readonly retries: RetryBudget;
+  readonly idleMs: number;
+  keep(spool: Spool, proven: { digest: Digest; encoding: Claim['encoding']; fileHash: string }): Promise<ProvenForm>;
+}
+
+/** What a fill works with once it has its place. */
+export interface FillStart {
+  readonly fetch: Fetch;
+  readonly spool: Spool;
+  readonly breaker: Breaker;
+  onTransfer(): void;
+  /** Gives the place back. */
+  leave(): void;
+}
+
+interface Running extends FillStart {
+  prover: Prover;
+}
+
+export class Fill {
+  readonly claim: Claim;
+  /** Never rejects. */
+  readonly verdict: Promise<Verdict>;
+  readonly #ports: FillPorts;
+  readonly #abort = new AbortController();
+  readonly #waiters = new Set<() => void>();
+  #running: Running | null = null;
+  #readers = 0;
+  #completeTransfers = 0;
+  #isFollowed = false;
+  #isStuck = false;
+  #hasEnded = false;
+  #progressAt: number;
+
+  /** `begin` resolves when the fill has its place; what it rejects with makes the verdict. */
+  constructor(ports: FillPorts, claim: Claim, begin: (signal: AbortSignal) => Promise<FillStart>) {
+    this.claim = claim;
+    this.#ports = ports;
+    this.#progressAt = ports.clock.monotonic();
+    this.verdict = this.#run(begin);
+  }
+
+  get readers(): number {
+    return this.#readers;
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  get isFollowed(): boolean {
+    return this.#isFollowed;
+  }
+
+  get spool(): Spool | null {
+    return this.#running?.spool ?? null;
+  }
+
+  /** Encoded bytes that came and fitted so far. */
+  get encodedBytes(): number {
+    return this.#running?.prover.encodedBytes ?? 0;
+  }
+
+  /** Encoded bytes that a follower may have now: our decoder has taken them, and a tail waits for the verdict. */
+  get releasableBytes(): number {
+    return Math.max(0, Math.min(this.encodedBytes, this.spool?.bytes ?? 0) - TAIL_BYTES);
+  }
+
+  /** Whether bytes came lately, so that waiting longer is worth a reader's while. */
+  get isMoving(): boolean {
+    const { clock, idleMs } = this.#ports;
+    return !this.#hasEnded && this.encodedBytes > 0 && clock.monotonic() - this.#progressAt < idleMs;
+  }
+
+  join(): void {
+    this.#readers += 1;
+  }
+
+  leave(): void {
+    this.#readers -= 1;
+  }
+
+  /** From now on bytes leave before the verdict: nothing may be fetched anew in their place. */
+  follow(): void {
+    this.#isFollowed = true;
+  }
+
+  /** Resolves at the next progress, or at the end. */
+  progressed(): Promise<void> {
+    if (this.#hasEnded) return Promise.resolve();
+    return new Promise((resolve) => this.#waiters.add(resolve));
+  }
+
+  abort(): void {
+    this.#abort.abort();
+  }
+
+  async #run(begin: (signal: AbortSignal) => Promise<FillStart>): Promise<Verdict> {
+    try {
+      const start = await begin(this.#abort.signal);
+      this.#running = { ...start, prover: new Prover(this.claim.digest, this.claim.encoding) };
+      return await this.#keep(this.#running);
+    } catch (error) {
+      if (isCode(error, 'DISK')) return unavailable('disk');
+      if (isCode(error, 'BUSY')) return unavailable('busy');
+      if (this.#abort.signal.aborted) return unavailable('aborted');
+      return unavailable('unprovable', error instanceof Error ? error.message : String(error));
+    } finally {
+      this.#running?.prover.close();
+      await this.#running?.spool.discard();
+      this.#running?.leave();
+      this.#hasEnded = true;
+      this.#wake();
+    }
+  }
+
+  async #keep(running: Running): Promise<Verdict> {
+    const proof = await this.#prove(running);
+    if (proof.kind !== 'proven') return proof;
+    const { digest, fileHash } = proof;
+    const form = await this.#ports.keep(running.spool, { digest, encoding: this.claim.encoding, fileHash });
+    return { kind: 'proven', form, fileHash };
+  }
+
+  /** Twice at most: what was refuted, or can't be gone on with, is fetched once more from its first byte. */
+  async #prove(running: Running): Promise<Proof> {
+    const first = await this.#body(running, false);
+    if (first.kind === 'proven' || !(first.kind === 'refuted' || this.#isStuck)) return first;
+    if (this.#isFollowed || !this.#mayGoOn()) return first;
+    await pause(this.#ports.clock, FIRST_PAUSE_MS, this.#abort.signal);
+    if (this.#isFollowed) return first;
+    running.prover.close();
+    running.prover = new Prover(this.claim.digest, this.claim.encoding);
+    await running.spool.reset();
+    return await this.#body(running, true);
+  }
+
+  /** One body, through as many transfers as it takes. */
+  async #body({ fetch, spool, breaker, prover, onTransfer }: Running, isFresh: boolean): Promise<Proof> {
+    const { clock, idleMs } = this.#ports;
+    let validator: string | null = null;
+    const into = {
+      prover,
+      spool,
+      onProgress: () => this.#progress(),
+      onValidator: (value: string | null) => {
+        validator = value;
+      },
+    };
+    for (let breaks = 0; ; breaks += 1) {
+      onTransfer();
+      const end = await transfer({ clock, breaker, idleMs }, fetch, { validator, isFresh }, into, this.#abort.signal);
+      if (end.kind === 'changed') return this.#stuck('the body changed between two transfers');
+      if (end.kind === 'failed') return end.failure;
+      if (end.kind === 'ended') this.#completeTransfers += 1;
+      const isComplete = this.claim.digest.sizeBytes === null ? end.kind === 'ended' : prover.isFull;
+      if (isComplete) return await this.#verdictOf(prover, end.kind === 'ended');
+      const reason: UnavailableReason = end.kind === 'broken' ? end.reason : prover.encodedBytes === 0 ? 'empty' : 'short';
+      if (breaks >= breaksAllowed(reason) || !this.#mayGoOn()) return unavailable(reason);
+      await pause(clock, FIRST_PAUSE_MS * PAUSE_GROWTH ** breaks, this.#abort.signal);
+    }
+  }
+
+  /** All decoded bytes are here: whether the transfer's framing ended well says nothing more. */
+  async #verdictOf(prover: Prover, hasEnded: boolean): Promise<Proof> {
+    const proof = await prover.finish();
+    if (proof.kind === 'unavailable' && !hasEnded) return this.#stuck('cut behind the last decoded byte');
+    return proof;
+  }
+
+  /** The decoder can't take another transfer from here: only a fetch from the first byte can mend it. */
+  #stuck(detail: string): Failure {
+    this.#isStuck = true;
+    return unavailable('cut', detail);
+  }
+
+  #mayGoOn(): boolean {
+    const { aborted } = this.#abort.signal;
+    return !aborted && this.#completeTransfers < MAX_COMPLETE_TRANSFERS && this.#ports.retries.take();
+  }
+
+  #progress(): void {
+    this.#progressAt = this.#ports.clock.monotonic();
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const waiter of this.#waiters) waiter();
+    this.#waiters.clear();
+  }
+}
+
+/** Nothing at all, or a silence, is an upstream in trouble more than a cut line: one more try shows which. */
+const breaksAllowed = (reason: UnavailableReason): number => (reason === 'empty' || reason === 'idle' ? 1 : MAX_BREAKS);

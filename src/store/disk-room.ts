@@ -1,0 +1,86 @@
+// Guards the disk: the share of the store that unproven bytes may take, and what stays free on the file system.
+
+import { CleanmissError } from '../core/errors.ts';
+import { asDiskError, type Files } from './files.ts';
+import { MIB } from './form.ts';
+
+/**
+ * At 1 GB/s a look at the file system every 64 ms, for 50 µs each. In between, and with 64 spools of which each may
+ * have 4 MiB in flight, the floor is passed by at most 64 + 64 * 4 = 320 MiB, of 2 GiB.
+ */
+const LOOK_EVERY_BYTES = 64 * MIB;
+
+export interface DiskRoomParts {
+  readonly dir: string;
+  readonly files: Files;
+  /** What all spools together may hold. */
+  readonly spoolBytes: number;
+  readonly freeBytesFloor: number;
+  /** Lets go of forms worth `bytes`, if there are any; resolves when their files are gone. */
+  readonly makeRoom: (bytes: number) => Promise<void>;
+}
+
+export class DiskRoom {
+  readonly #parts: DiskRoomParts;
+  #spooled = 0;
+  #unseenBytes = 0;
+  #isLow = false;
+  #looking: Promise<void> | undefined;
+
+  constructor(parts: DiskRoomParts) {
+    this.#parts = parts;
+  }
+
+  get spooled(): number {
+    return this.#spooled;
+  }
+
+  /** Throws BUSY when all spools together would hold more than their share. What is taken must be given back. */
+  take(bytes: number): void {
+    if (this.#spooled + bytes > this.#parts.spoolBytes)
+      throw new CleanmissError('BUSY', 'self', `spools hold their share of the store, ${this.#parts.spoolBytes} bytes`);
+    this.#spooled += bytes;
+  }
+
+  give(bytes: number): void {
+    this.#spooled -= bytes;
+  }
+
+  /**
+   * To be asked before `bytes` are written; `isFirst` makes sure to look. Rejects with DISK when the floor is reached.
+   * Whoever asks holds no turn of a form that is in the index: making room waits for those.
+   */
+  async allow(bytes: number, isFirst = false): Promise<void> {
+    this.#unseenBytes += bytes;
+    if (!isFirst && !this.#isLow && this.#unseenBytes < LOOK_EVERY_BYTES) return;
+    // One look for all who ask meanwhile: each by itself would evict forms for the same shortfall.
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+    await this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    this.#unseenBytes = 0;
+    let shortBytes = await this.#shortBytes();
+    if (shortBytes > 0) {
+      // Else a volume of just maxBytes would, once full, refuse every body for ever: eviction would not set in.
+      await this.#parts.makeRoom(shortBytes);
+      shortBytes = await this.#shortBytes();
+    }
+    this.#isLow = shortBytes > 0;
+    if (!this.#isLow) return;
+    const { dir, freeBytesFloor } = this.#parts;
+    throw new CleanmissError('DISK', 'self', `${dir}: ${shortBytes} bytes short of ${freeBytesFloor} to be left free`);
+  }
+
+  async #shortBytes(): Promise<number> {
+    const { dir, files, freeBytesFloor } = this.#parts;
+    try {
+      const { bavail, bsize } = await files.statfs(dir);
+      return freeBytesFloor - bavail * bsize;
+    } catch (error) {
+      throw asDiskError(`cannot look at the file system of ${dir}`, error);
+    }
+  }
+}

@@ -1,0 +1,205 @@
+// Which forms are held, in memory and on disk: how they are found, what has to go, and how it goes.
+
+import { unlink, utimes } from 'node:fs/promises';
+import type { Clock } from '../core/clock.ts';
+import { isCode } from '../core/errors.ts';
+import type { Backlog } from './backlog.ts';
+import { DiskForm } from './disk-form.ts';
+import type { Files } from './files.ts';
+import type { Footer } from './footer.ts';
+import { type Form, MIB, type ProvenForm } from './form.ts';
+import { type Entry, FormIndex } from './form-index.ts';
+import { formPath } from './form-name.ts';
+import { loadForm } from './load-form.ts';
+import type { Log } from './log.ts';
+import { Lru } from './lru.ts';
+import { MemoryForm } from './memory-form.ts';
+import { ReplacedForms } from './replaced-forms.ts';
+import type { Turns } from './turns.ts';
+
+/** How stale the use times on disk may be: after a restart, eviction errs by as much. */
+const STAMP_EVERY_MS = 3_600_000;
+/** A stamp is worth less than a write: while this many jobs wait, it is left to the next use. */
+const STAMP_BELOW_JOBS = 64;
+/** Footers of large forms, 32 bytes a MiB: 16 MiB know 512 GiB. Their objects add 32768 * 600 bytes = 20 MB at most. */
+const FOOTERS = { maxEntries: 32_768, maxBytes: 16 * MIB };
+/** What a form in memory takes besides its body: object, digest, strings, a slot in the map. */
+const FORM_OVERHEAD_BYTES = 512;
+
+/**
+ * Rests on its callers, all in store/: the bytes behind `form` were compared with a hash that a verdict recorded, or
+ * will be, MiB by MiB, before they leave.
+ */
+export const asProven = (form: Form): ProvenForm => form as ProvenForm;
+
+export interface HeldFormsParts {
+  readonly formsDir: string;
+  readonly maxBytes: number;
+  readonly memoryBytes: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly files: Files;
+  /** By name: whoever changes the file of a form has its turn. */
+  readonly turns: Turns;
+  readonly behind: Backlog;
+}
+
+export class HeldForms {
+  readonly #parts: HeldFormsParts;
+  readonly index: FormIndex;
+  /**
+   * Small forms by body, large ones by footer. What is in them is in the index too, but for small forms that the disk
+   * would not take: those live here alone.
+   */
+  readonly #small: Lru<ProvenForm>;
+  readonly #large = new Lru<ProvenForm>(FOOTERS);
+  /** Askers of one form share one look at the disk. */
+  readonly #loading = new Map<Entry, Promise<ProvenForm | undefined>>();
+  readonly #replaced: ReplacedForms;
+
+  constructor(parts: HeldFormsParts) {
+    this.#parts = parts;
+    this.index = new FormIndex(parts.maxBytes);
+    this.#small = new Lru({ maxEntries: Number.POSITIVE_INFINITY, maxBytes: parts.memoryBytes });
+    this.#replaced = new ReplacedForms(parts.clock);
+  }
+
+  has(name: string): boolean {
+    return this.index.get(name) !== undefined || this.#small.has(name);
+  }
+
+  async find(name: string): Promise<ProvenForm | undefined> {
+    const entry = this.index.touch(name);
+    if (entry !== undefined) this.#stamp(entry);
+    const known = this.#small.get(name) ?? this.#large.get(name) ?? entry?.pending;
+    return known ?? (entry && this.#load(entry));
+  }
+
+  /** The form whose file is whole, as far as `find` would know without memory; else its name is free afterwards. */
+  async confirm(name: string): Promise<ProvenForm | undefined> {
+    const entry = this.index.touch(name);
+    if (entry === undefined) return undefined;
+    const form = entry.pending ?? (await this.#load(entry));
+    if (form === undefined) void this.remove(entry);
+    return form;
+  }
+
+  /** A form's file at the start, least recently used first. Resolves when what there is no room for is gone. */
+  async found(name: string, diskBytes: number, usedAtMs: number): Promise<void> {
+    if (diskBytes > this.#parts.maxBytes) return await this.#unlink(name);
+    const entry = { name, diskBytes, stampedAtMs: usedAtMs, pending: undefined, fileHash: undefined };
+    await Promise.all(this.index.add(entry).map((gone) => this.#goes(gone)));
+  }
+
+  /** Takes in a form that has its file, or (`entry.pending`) is about to get it. */
+  admit(entry: Entry, form: ProvenForm): void {
+    for (const gone of this.index.add(entry)) void this.#goes(gone);
+    this.#remember(entry.name, form);
+    // The bytes of an identity form are its digest's: no others can ever stand under its name.
+    if (form.encoding !== 'identity') this.#replaced.kept(entry.name, form.fileHash);
+  }
+
+  diskForm(entry: Entry, footer: Footer): ProvenForm {
+    const { files, formsDir } = this.#parts;
+    const path = formPath(formsDir, entry.name);
+    return asProven(new DiskForm(footer, { files, path, onRot: () => void this.remove(entry) }));
+  }
+
+  /** The disk would not take it: it stays as long as memory has room. */
+  disown(entry: Entry): Promise<void> {
+    this.index.remove(entry);
+    return this.#unlink(entry.name);
+  }
+
+  /** Nothing, if another entry has its name by now. Resolves when the file is gone; nobody need wait. */
+  async remove(entry: Entry): Promise<void> {
+    if (this.index.remove(entry)) await this.#parts.behind.add(0, () => this.#goes(entry));
+  }
+
+  async drop(name: string): Promise<void> {
+    this.#small.delete(name);
+    const entry = this.index.get(name);
+    if (entry !== undefined) await this.remove(entry);
+  }
+
+  /** Lets go of at least `bytes` of unpinned forms, if there are as many; resolves when their files are gone. */
+  async shrink(bytes: number): Promise<void> {
+    await Promise.all(this.index.shrink(bytes).map((entry) => this.#goes(entry)));
+  }
+
+  replacedWithin(name: string, ms: number): boolean {
+    return this.#replaced.within(name, ms);
+  }
+
+  /** Nothing is found any more; resolves when no file is open. */
+  async close(): Promise<void> {
+    await Promise.all(this.#loading.values());
+    this.#small.clear();
+    this.#large.clear();
+  }
+
+  #load(entry: Entry): Promise<ProvenForm | undefined> {
+    let loading = this.#loading.get(entry);
+    if (loading === undefined) {
+      loading = this.#loadNow(entry).finally(() => this.#loading.delete(entry));
+      this.#loading.set(entry, loading);
+    }
+    return loading;
+  }
+
+  async #loadNow(entry: Entry): Promise<ProvenForm | undefined> {
+    const { files, formsDir, log } = this.#parts;
+    const { name, diskBytes } = entry;
+    const loaded = await loadForm(files, { path: formPath(formsDir, name), name, diskBytes });
+    const isCurrent = this.index.get(name) === entry;
+    if (loaded.kind === 'unreadable') {
+      log.warn({ form: name, err: loaded.error }, 'a form cannot be read now');
+      return undefined;
+    }
+    if (loaded.kind === 'damaged') {
+      if (isCurrent) log.warn({ form: name, reason: loaded.reason }, 'a form on disk is damaged, and dropped');
+      void this.remove(entry);
+      return undefined;
+    }
+    entry.fileHash = loaded.footer.fileHash;
+    const form =
+      loaded.kind === 'large'
+        ? this.diskForm(entry, loaded.footer)
+        : asProven(new MemoryForm(loaded.footer, loaded.body));
+    if (isCurrent) this.#remember(name, form);
+    return form;
+  }
+
+  #remember(name: string, form: ProvenForm): void {
+    if (form.body !== undefined) this.#small.set(name, form, form.body.length + FORM_OVERHEAD_BYTES);
+    else this.#large.set(name, form, 32 * Math.ceil(form.fileBytes / MIB));
+  }
+
+  /** For an entry that has left the index. */
+  async #goes(entry: Entry): Promise<void> {
+    this.#small.delete(entry.name);
+    this.#large.delete(entry.name);
+    if (entry.fileHash !== undefined) this.#replaced.left(entry.name, entry.fileHash);
+    await this.#unlink(entry.name);
+  }
+
+  #unlink(name: string): Promise<void> {
+    const { formsDir, log, turns } = this.#parts;
+    return turns.run(name, async () => {
+      // A newer form has the name, and its file took or will take the place of this one.
+      if (this.index.get(name) !== undefined) return;
+      await unlink(formPath(formsDir, name)).catch((error: unknown) => {
+        if (!isCode(error, 'ENOENT')) log.warn({ form: name, err: error }, 'a form cannot be removed from disk');
+      });
+    });
+  }
+
+  #stamp(entry: Entry): void {
+    const { behind, clock, formsDir } = this.#parts;
+    const now = clock.now();
+    if (now - entry.stampedAtMs < STAMP_EVERY_MS || behind.jobs >= STAMP_BELOW_JOBS) return;
+    entry.stampedAtMs = now;
+    // The file may be gone by then; a stamp that fails costs a place in the order of eviction, no more.
+    void behind.add(0, () => utimes(formPath(formsDir, entry.name), now / 1000, now / 1000).catch(() => undefined));
+  }
+}
