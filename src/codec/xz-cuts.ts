@@ -27,13 +27,14 @@ export class XzCuts {
     this.#walker = new Walker((walker) => this.#walk(walker));
   }
 
-  /** The parts of one piece, to be decoded one by one. Throws a DecodeError. */
+  /** The parts of one piece, none empty, to be decoded one by one. Throws a DecodeError. */
   take(piece: Uint8Array): Uint8Array[] {
     const start = this.#walker.offset;
     this.#cuts = [];
     this.#pieceBytes = this.#chunkBytes;
     this.#walker.run(piece);
-    const ends = [...this.#cuts, this.#walker.offset];
+    if (this.#cuts.at(-1) !== this.#walker.offset) this.#cuts.push(this.#walker.offset);
+    const ends = this.#cuts;
     return ends.map((end, i) => piece.subarray((ends[i - 1] ?? start) - start, end - start));
   }
 

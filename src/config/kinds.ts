@@ -84,7 +84,7 @@ export const trustedKeys = listKind('a list of "name:base64" public keys', parse
 export const follow = textKind('"late", "never", or a size: "64MiB"', parseFollow);
 
 export const size = (initial: string, about: string, min: string, max: string | null, extra: Extra = {}) =>
-  textKind(`a size ${max === null ? `from ${min}` : `from ${min} to ${max}`}: "512MiB", "20GB"`, (text) =>
+  textKind(`a size ${range(min, max)}, such as "${initial}"`, (text) =>
     within(parseSize(text), parseSize(min), max === null ? Number.MAX_SAFE_INTEGER : parseSize(max)),
   )(initial, about, extra);
 

@@ -48,6 +48,8 @@ interface Running extends FillStart {
 
 export class Fill {
   readonly claim: Claim;
+  /** The client whose ask began it, and whose credentials it uses. */
+  readonly startedBy: string;
   /** Never rejects. */
   readonly verdict: Promise<Verdict>;
   readonly #ports: FillPorts;
@@ -62,8 +64,9 @@ export class Fill {
   #progressAt: number;
 
   /** `begin` resolves when the fill has its place; what it rejects with makes the verdict. */
-  constructor(ports: FillPorts, claim: Claim, begin: (signal: AbortSignal) => Promise<FillStart>) {
+  constructor(ports: FillPorts, claim: Claim, startedBy: string, begin: (signal: AbortSignal) => Promise<FillStart>) {
     this.claim = claim;
+    this.startedBy = startedBy;
     this.#ports = ports;
     this.#progressAt = ports.clock.monotonic();
     this.verdict = this.#run(begin);

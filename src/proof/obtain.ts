@@ -2,7 +2,7 @@
 
 import { Breaker } from '../core/breaker.ts';
 import { type Claim, claimKey } from '../core/claim.ts';
-import type { Clock } from '../core/clock.ts';
+import type { Clock, Timer } from '../core/clock.ts';
 import { type Digest, isWhole } from '../core/digest.ts';
 import type { RetryBudget } from '../core/retry-budget.ts';
 import { type Failure, unavailable } from '../core/verdict.ts';
@@ -55,12 +55,15 @@ export interface ObtainPorts {
 /** How long a client may come back with a Range for the rest of a body that broke off. */
 const RESUME_MS = 3_600_000;
 const MAX_BROKEN_FOLLOWS = 10_000;
+/** Shorter than anything that an upstream mends in. */
+const LINGER_MS = 250;
 /** For a form made from another on our own disk: it has no upstream that could hang, and slow decoders. */
 const REMAKE_FIRST_BYTE_MS = 60_000;
 
 export class Obtainer {
   readonly #ports: ObtainPorts;
   readonly #fills = new Map<string, Fill>();
+  readonly #lingering = new Set<Timer>();
   /** Monotonic ms at which a followed body broke off under its readers. */
   readonly #brokenFollows = new Lru<number>({ maxEntries: MAX_BROKEN_FOLLOWS, maxBytes: Infinity });
   /** Counts ended fills, so that an ask that found nothing looks again when one ended meanwhile. */
@@ -71,10 +74,6 @@ export class Obtainer {
     this.#ports = ports;
   }
 
-  get activeFills(): number {
-    return this.#fills.size;
-  }
-
   /** Never rejects: what goes wrong is a failure, and so a miss. */
   async obtain(claim: Claim, asker: Asker): Promise<Obtained> {
     const key = claimKey(claim);
@@ -83,7 +82,11 @@ export class Obtainer {
       const form = this.#fills.has(key) ? undefined : await this.held(claim).catch(() => undefined);
       if (form !== undefined) return { kind: 'proven', form, source: 'hit' };
       const running = this.#fills.get(key);
-      if (running !== undefined) return await this.#answer(running, asker);
+      if (running === undefined) continue;
+      const answer = await this.#answer(running, asker);
+      if (answer.kind !== 'denied' || running.startedBy === asker.client) return answer;
+      // Another client's credentials were refused, not this one's.
+      if (this.#fills.get(key) === running) this.#fills.delete(key);
     }
     const suspect = this.#ports.suspects.find(claim);
     if (suspect !== undefined) return suspect.refuted;
@@ -114,6 +117,7 @@ export class Obtainer {
     const fills = [...this.#fills.values()];
     for (const fill of fills) fill.abort();
     await Promise.all(fills.map((fill) => fill.verdict));
+    for (const timer of this.#lingering) timer.cancel();
   }
 
   async #provenDigest(claim: Claim): Promise<Digest | undefined> {
@@ -144,7 +148,7 @@ export class Obtainer {
       await ledger.add(claim.place.tenant, form.digest);
       return form;
     };
-    const fill = new Fill({ clock, retries, idleMs, keep }, claim, begin);
+    const fill = new Fill({ clock, retries, idleMs, keep }, claim, asker.client, begin);
     this.#fills.set(claimKey(claim), fill);
     void fill.verdict.then((verdict) => {
       if (!isRemade) this.#judge(fill, verdict);
@@ -153,9 +157,20 @@ export class Obtainer {
       }
       this.#ports.onVerdict(claim, verdict);
       this.#ended += 1;
-      this.#fills.delete(claimKey(claim));
+      if (verdict.kind === 'proven' || this.#isClosed) this.#fills.delete(claimKey(claim));
+      else this.#linger(fill);
     });
     return fill;
+  }
+
+  /** A failure answers those too who asked at the same time and come a moment later: eight askers are no eight transfers. */
+  #linger(fill: Fill): void {
+    const key = claimKey(fill.claim);
+    const timer = this.#ports.clock.after(LINGER_MS, () => {
+      this.#lingering.delete(timer);
+      if (this.#fills.get(key) === fill) this.#fills.delete(key);
+    });
+    this.#lingering.add(timer);
   }
 
   /** A held form of the same digest in another encoding, from which the claim's own can be made. */
@@ -212,7 +227,7 @@ export class Obtainer {
   }
 
   #trimDetached(): void {
-    const detached = [...this.#fills.values()].filter((fill) => fill.readers === 0);
+    const detached = [...this.#fills.values()].filter((fill) => fill.readers === 0 && !fill.hasEnded);
     if (detached.length <= this.#ports.maxDetached) return;
     detached.sort((a, b) => a.encodedBytes - b.encodedBytes)[0]?.abort();
   }

@@ -149,17 +149,21 @@ t.test('a client remembers narinfos, in a new store too, until its memory is cle
   }),
 );
 
-t.test('an upload is refused in words', async (t) => {
-  const { outPath, builder } = await makeCache(t);
-  const upstream = await startAtticReplay(t, (method, path) => {
-    if (path === '/nix-cache-info') return answer(200, 'StoreDir: /nix/store\n');
-    return method === 'PUT' ? answer(403, 'cache is read-only: a test') : answer(404);
-  });
-  const run = await builder.copyTo(upstream.url, [outPath], { compression: 'zstd' });
-  t.equal(run.code, 1);
-  t.match(run.stderr, 'cache is read-only: a test');
-  t.equal(upstream.requests.filter(({ method }) => method === 'PUT').length, 1);
-});
+t.test('an upload is refused in words', (t) =>
+  withEachVersion(async (version) => {
+    const { file } = await makeCache(t);
+    const upstream = await startAtticReplay(t, (method, path) => {
+      if (path === '/nix-cache-info') return answer(200, 'StoreDir: /nix/store\n');
+      return method === 'PUT' ? answer(403, 'cache is read-only: a test') : answer(404);
+    });
+    const client = await makeNixStore(t, version);
+    const { outPath } = await client.build(file, { attr: 'dep' });
+    const run = await client.copyTo(upstream.url, [outPath], { compression: 'zstd' });
+    t.equal(run.code, 1);
+    t.match(run.stderr, 'cache is read-only: a test');
+    t.equal(upstream.requests.filter(({ method }) => method === 'PUT').length, 1);
+  }),
+);
 
 t.test('what Attic really sent is substituted by its signature', async (t) => {
   const key: unknown = JSON.parse(loadAtticWire('attic-cache-info').body.toString()).public_key;

@@ -59,7 +59,10 @@ export const answer = (
   return { bytes: Buffer.concat([Buffer.from(head), Buffer.from(body)]), end };
 };
 
-/** Every path that was recorded from a healthy cache `lab` of one compression; all else is absent. Redirects lead back here. */
+/**
+ * Every path that was recorded from a healthy cache `lab` of one compression; all else is absent. Redirects lead back here.
+ * Each compression had its own atticd and key; only zstd's is on record, in `attic-cache-info`.
+ */
 export const healthyAttic = (compression: 'zstd' | 'xz' | 'none' | 'br'): Route => {
   const names = atticWireNames().filter((name) => name.startsWith('na') && name.includes(`-${compression}-`));
   const byRequest = new Map([...names, 'nix-cache-info-public'].map((name) => [loadAtticWire(name).request[0], name]));
@@ -103,8 +106,8 @@ const serve = async (socket: Socket, route: Route, requests: ReplayedRequest[]):
     requests.push({ method, path, headers: head.headers, body: await bodyOf(socket, reader, head) });
     const chosen = await route(method, path, head.headers);
     const { bytes, end } = typeof chosen === 'string' ? replayed(chosen) : chosen;
-    const bodyAt = bytes.indexOf('\r\n\r\n') + 4;
-    await send(socket, { bytes: method === 'HEAD' ? bytes.subarray(0, bodyAt) : bytes, end });
+    const headEnd = method === 'HEAD' ? bytes.indexOf('\r\n\r\n') : -1;
+    await send(socket, { bytes: headEnd < 0 ? bytes : bytes.subarray(0, headEnd + 4), end });
     isOpen = end === 'open';
   }
 };

@@ -28,6 +28,10 @@ export interface Transfers {
   readonly complete: number;
 }
 
+/** What a write says when the client ended the connection under it. */
+const isPeerGone = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && /^(EPIPE|ECONNRESET|ECANCELED)$/.test(String(error.code));
+
 const keptUploadBytes = 16 * 1024 * 1024;
 
 export class ScriptedUpstream {
@@ -177,7 +181,7 @@ export class ScriptedUpstream {
     } catch (error) {
       if (error instanceof WireError && error.fault === 'malformed') {
         socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
-      } else if (!left.signal.aborted && !(error instanceof WireError)) throw error;
+      } else if (!left.signal.aborted && !(error instanceof WireError) && !isPeerGone(error)) throw error;
     } finally {
       socket.destroySoon();
     }

@@ -51,7 +51,17 @@ t.test('a worker', async (t) => {
   t.strictSame(await watch.settled(), []);
 });
 
-t.test('it looks after the teardowns that come later', async (t) => {
+t.test('it looks after the teardowns that come later, and throws', async (t) => {
+  const teardowns: (() => unknown)[] = [];
+  const test = { teardown: (action: () => unknown) => teardowns.unshift(action) };
+  refuseLeaks(test);
+  const timer = systemClock.after(60_000, () => {});
+  await t.rejects(Promise.resolve(teardowns.at(-1)?.()), /left open: timer made at/);
+  test.teardown(() => timer.cancel());
+  for (const teardown of teardowns) await teardown();
+});
+
+t.test('as a test uses it', async (t) => {
   refuseLeaks(t);
   const timer = systemClock.after(60_000, () => {});
   t.teardown(() => timer.cancel());

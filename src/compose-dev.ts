@@ -1,0 +1,268 @@
+// The wiring, in the order in which a request meets the parts. The only file that knows every concrete one.
+
+import type { AddressInfo } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { silentTelemetry } from './core/telemetry.ts';
+import type { Config } from './config.ts';
+import { Breaker } from './core/breaker.ts';
+import type { Clock } from './core/clock.ts';
+import { isLoopback, spellListen } from './core/listen.ts';
+import { RetryBudget } from './core/retry-budget.ts';
+import { type Telemetry, verdictReason } from './core/telemetry.ts';
+import { openGate } from './gate/gate.ts';
+import { Access } from './nix/access.ts';
+import { CacheInfos } from './nix/cache-infos.ts';
+import type { TextPorts } from './nix/fetch-text.ts';
+import { forwardWrites } from './nix/forward.ts';
+import { nixFront } from './nix/front.ts';
+import { HttpUpstream } from './nix/http-upstream.ts';
+import { NarinfoRecords } from './nix/narinfo-records.ts';
+import { Narinfos } from './nix/narinfos.ts';
+import { Nars } from './nix/nars.ts';
+import { ownCache } from './nix/own-cache.ts';
+import { ownExtras, ownWrites } from './nix/own-writes.ts';
+import { passThrough } from './nix/pass-through.ts';
+import { Patience } from './nix/patience.ts';
+import { PendingNars } from './nix/pending.ts';
+import { readTrustedKeys } from './nix/signature.ts';
+import { upstreamCache } from './nix/upstream-cache.ts';
+import { Admission } from './proof/admission.ts';
+import { Obtainer } from './proof/obtain.ts';
+import { Suspects } from './proof/suspects.ts';
+import { settleFormat } from './store/format.ts';
+import { FormStore } from './store/forms.ts';
+import { Ledger } from './store/ledger.ts';
+import { ownDirectory } from './store/owner.ts';
+import { RecordStore } from './store/records.ts';
+
+export interface House {
+  readonly nix: { readonly address: string };
+  readonly admin: { readonly address: string };
+  /** Stops listening, lets answers under way end within `server.drain`, then cuts what is left. */
+  close(): Promise<void>;
+}
+
+interface Outer {
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Attic's decoded NARs reach tens of GiB; what one upload may decode to is bounded by what the store may hold. */
+const UPLOAD_IDLE_MS = 60_000;
+
+/** Opens everything. Rejects with codes OWNED, FORMAT, DISK or EADDRINUSE; whatever was opened is closed again then. */
+export const compose = async (config: Config, { clock, log }: Outer): Promise<House> => {
+  await using opened = new AsyncDisposableStack();
+  const metrics = { telemetry: silentTelemetry };
+
+  const store = await openStore(config, { clock, log }, opened);
+  const heart = makeHeart(config, clock, store, metrics.telemetry);
+  opened.defer(() => heart.obtainer.close());
+
+  const nix = await makeNixFront(config, { clock, log }, { ...store, ...heart, telemetry: metrics.telemetry }, opened);
+  const nixAddress = await listen(nix.app, config.nix.listen);
+  opened.defer(() => nix.app.close());
+  const adminAddress = '';
+
+  const parts = opened.move();
+  return {
+    nix: { address: nixAddress },
+    admin: { address: adminAddress },
+    close: async () => {
+      await drain(nix.app, clock, config.server.drainMs);
+      await parts.disposeAsync();
+    },
+  };
+};
+
+/** One directory, one owner, one layout; forms and records in it. */
+const openStore = async (config: Config, { clock, log }: Outer, opened: AsyncDisposableStack) => {
+  const { dir, maxBytes, memoryBytes } = config.store;
+  // Without an upstream what we acknowledge is nowhere else.
+  const durable = config.nix.upstream === undefined;
+  for (const directory of [dir, config.state.dir]) {
+    const owner = await ownDirectory(directory, clock);
+    opened.defer(() => owner.release());
+    await settleFormat(directory);
+  }
+  const forms = await FormStore.open({ dir, maxBytes, memoryBytes, clock, durable, log });
+  opened.defer(() => forms.close());
+  const records = await RecordStore.open({ dir, clock, durable, log });
+  opened.defer(() => records.close());
+  return { forms, records, ledger: new Ledger(records, clock) };
+};
+
+type Store = Awaited<ReturnType<typeof openStore>>;
+
+/** Store, fills, suspects: what gives verdicts. */
+const makeHeart = (config: Config, clock: Clock, { forms, ledger }: Store, telemetry: Telemetry) => {
+  const admission = new Admission({ max: config.fills.max, perClient: config.fills.perClient });
+  const breaker = new Breaker(clock, config.upstream.firstByteMs);
+  const suspects = new Suspects(clock);
+  const obtainer = new Obtainer({
+    clock,
+    forms,
+    ledger,
+    suspects,
+    admission,
+    breaker,
+    retries: new RetryBudget(clock),
+    idleMs: config.upstream.idleMs,
+    maxDetached: config.fills.detached,
+    // No health is watched yet, so nothing speaks against a refutation.
+    mayRefute: () => true,
+    onTransfer: () => telemetry.transfer('nix'),
+    onVerdict: (_claim, verdict) =>
+      telemetry.verdict('nix', verdict.kind, verdict.kind === 'proven' ? 'none' : verdictReason(verdict)),
+  });
+  return { obtainer, suspects, admission, breaker };
+};
+
+type Heart = ReturnType<typeof makeHeart>;
+
+interface NixParts extends Store, Heart {
+  readonly telemetry: Telemetry;
+}
+
+const makeNixFront = async (config: Config, outer: Outer, parts: NixParts, opened: AsyncDisposableStack) => {
+  const { upstream: origin } = config.nix;
+  return origin === undefined
+    ? await ownNixFront(config, outer, parts)
+    : upstreamNixFront(config, { origin: origin.origin, authority: origin.authority }, outer, parts, opened);
+};
+
+const releaseOf = ({ release }: Config) => ({
+  budgetMs: release.budgetMs,
+  follow: release.follow.kind === 'above' ? { aboveBytes: release.follow.sizeBytes } : release.follow.kind,
+});
+
+/** Our own store is the cache: a NAR and its narinfo are pushed here, and served while they are here. */
+const ownNixFront = async (config: Config, { clock, log }: Outer, parts: NixParts) => {
+  const { forms, records: infos, ledger, obtainer, telemetry } = parts;
+  const records = new NarinfoRecords(infos, clock);
+  const access = new Access({
+    clock,
+    records: infos,
+    // Only loopback reaches a front without an upstream: the configuration sees to it.
+    isPublic: true,
+    ttlMs: config.auth.ttlMs,
+    graceMs: config.auth.graceMs,
+    check: () => Promise.resolve('accepted'),
+  });
+  const app = nixFront({
+    clock,
+    access,
+    release: releaseOf(config),
+    reads: {
+      telemetry,
+      cache: ownCache({ records, infos, obtainer, pinUrls: config.nix.pinUrls }),
+      passThrough: ownExtras(infos),
+      findUrl: () => Promise.resolve(undefined),
+      onMiss: (fields) => log.info(fields, 'nix: a miss'),
+    },
+    writes: ownWrites({
+      clock,
+      gate: openGate(),
+      telemetry,
+      forms,
+      records,
+      infos,
+      ledger,
+      obtainer,
+      pending: await PendingNars.open(infos, forms, clock, config.store.maxBytes),
+      trustedKeys: trustedKeysOf(config),
+      idleMs: UPLOAD_IDLE_MS,
+      maxDecodedBytes: config.store.maxBytes,
+    }),
+  });
+  return { app, refusedHosts: (): ReadonlyMap<string, number> => new Map() };
+};
+
+/** The caches of an upstream: its metadata, its bodies once they are proven, its writes once the gate allows. */
+const upstreamNixFront = (
+  config: Config,
+  { origin, authority }: { readonly origin: string; readonly authority: string },
+  { clock, log }: Outer,
+  parts: NixParts,
+  opened: AsyncDisposableStack,
+) => {
+  const { records: rows, obtainer, suspects, telemetry } = parts;
+  const { firstByteMs, idleMs } = config.upstream;
+  const ca = config.nix.upstreamCa ?? null;
+  const basePath = (config.nix.prefix ?? '').slice(1);
+  const upstream = new HttpUpstream({
+    origin,
+    authority,
+    basePath,
+    ca,
+    redirectHosts: config.nix.redirectHosts,
+    connectTimeoutMs: firstByteMs,
+  });
+  opened.defer(() => upstream.close());
+
+  const text: TextPorts = { clock, upstream, breaker: new Breaker(clock, firstByteMs) };
+  const patience = new Patience(clock);
+  const access: Access = new Access({
+    clock,
+    records: rows,
+    isPublic: config.nix.public,
+    ttlMs: config.auth.ttlMs,
+    graceMs: config.auth.graceMs,
+    check: (cache, credentials) => cacheInfos.check(cache, credentials),
+  });
+  const metadata = { clock, text, patience, access, freshMs: config.records.freshMs };
+  const cacheInfos = new CacheInfos({ ...metadata, records: rows });
+  const records = new NarinfoRecords(rows, clock);
+  const narinfos = new Narinfos({
+    ...metadata,
+    records,
+    trustedKeys: trustedKeysOf(config),
+    onFault: (cache, storeHash, fault) => log.warn({ cache, storeHash, ...fault }, 'nix: a narinfo that is not passed on'),
+  });
+  const nars = new Nars({ narinfos, records, access, upstream, obtainer, suspects });
+
+  const app = nixFront({
+    clock,
+    access,
+    release: releaseOf(config),
+    reads: {
+      telemetry,
+      cache: upstreamCache({ cacheInfos, narinfos, nars, obtainer, suspects, pinUrls: config.nix.pinUrls }),
+      passThrough: passThrough({ clock, upstream, firstByteMs, idleMs }),
+      findUrl: (path, query) => records.findUrl(path, query),
+      onMiss: (fields) => log.info(fields, 'nix: a miss'),
+    },
+    writes: (server) =>
+      forwardWrites(server, {
+        clock,
+        gate: openGate(),
+        telemetry,
+        origin,
+        authority,
+        basePath,
+        ca,
+        onNarinfoWritten: (cache, storeHash) => void records.outdate(cache, storeHash),
+      }),
+  });
+  return { app, refusedHosts: () => upstream.refusedHosts };
+};
+
+const trustedKeysOf = ({ nix }: Config) => (nix.trustedKeys.length === 0 ? null : readTrustedKeys(nix.trustedKeys));
+
+const listen = async (app: FastifyInstance, at: { readonly host: string; readonly port: number }): Promise<string> => {
+  await app.listen({ host: at.host, port: at.port });
+  // A listener on TCP, as asked for above, has an address of this shape.
+  const address = app.server.address() as AddressInfo;
+  return spellListen({ host: address.address, port: address.port });
+};
+
+/** New connections are refused at once; what is under way has `drainMs`. */
+const drain = async (app: FastifyInstance, clock: Clock, drainMs: number): Promise<void> => {
+  const timer = clock.after(drainMs, () => app.server.closeAllConnections());
+  try {
+    await app.close();
+  } finally {
+    timer.cancel();
+  }
+};
