@@ -4,11 +4,11 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { adminServer } from './admin/server.ts';
-import { createMetrics } from './admin/metrics.ts';
+import { Metrics } from './admin/metrics.ts';
 import type { Config } from './config.ts';
 import { Breaker } from './core/breaker.ts';
 import type { Clock } from './core/clock.ts';
-import { isLoopback, spellListen } from './core/listen.ts';
+import { spellListen } from './core/listen.ts';
 import { RetryBudget } from './core/retry-budget.ts';
 import { type Telemetry, verdictReason } from './core/telemetry.ts';
 import { openGate } from './gate/gate.ts';
@@ -49,24 +49,35 @@ interface Outer {
   readonly log: Logger;
 }
 
-/** Attic's decoded NARs reach tens of GiB; what one upload may decode to is bounded by what the store may hold. */
+/** A push from a laptop pauses longer than an upstream may; it holds a spool meanwhile. */
 const UPLOAD_IDLE_MS = 60_000;
 
 /** Opens everything. Rejects with codes OWNED, FORMAT, DISK or EADDRINUSE; whatever was opened is closed again then. */
 export const compose = async (config: Config, { clock, log }: Outer): Promise<House> => {
   await using opened = new AsyncDisposableStack();
-  const metrics = createMetrics();
+  const metrics = new Metrics(['nix']);
 
   const store = await openStore(config, { clock, log }, opened);
-  const heart = makeHeart(config, clock, store, metrics.telemetry);
+  const heart = makeHeart(config, clock, store, metrics);
   opened.defer(() => heart.obtainer.close());
 
-  const nix = await makeNixFront(config, { clock, log }, { ...store, ...heart, telemetry: metrics.telemetry }, opened);
+  const nix = await makeNixFront(config, { clock, log }, { ...store, ...heart, telemetry: metrics }, opened);
   const admin = adminServer({
     clock,
+    log,
     metrics,
     listen: config.admin.listen,
-    status: () => statusOf(store.forms, heart, nix.refusedHosts()),
+    readings: () => {
+      const { spoolBytes, ...held } = store.forms.stats();
+      return {
+        store: held,
+        spoolBytes,
+        fillsActive: heart.admission.active,
+        suspects: { open: heart.suspects.open, held: 0 },
+        breakers: config.nix.upstream === undefined ? {} : { nix: heart.breaker.state },
+        redirectsRefused: [...nix.refusedHosts()].map(([host, count]) => ({ host, count })),
+      };
+    },
   });
 
   opened.defer(() => admin.app.close());

@@ -23,7 +23,7 @@ import {
 import type { Fault } from '../support/faults/when.ts';
 import type { Answer } from '../support/http-answer.ts';
 import { get } from '../support/http-client.ts';
-import { startHouse } from '../support/house-dev.ts';
+import { startHouse } from '../support/house.ts';
 import { refuseLeaks } from '../support/leaks.ts';
 import { type ScriptedUpstream, startUpstream } from '../support/scripted-upstream.ts';
 
