@@ -16,14 +16,16 @@ const sliceBytes = 16 * 1024;
  * 128 KiB, as encoders make them, need 64 in an 8 MiB window; blocks of 16 KiB need all. So hostile input ends after
  * 3 s if it decodes to nothing, and otherwise decodes at 40 MB/s or better.
  */
-const moveAllowanceBytes = 64 * 1024 ** 3;
 const moveBytesPerDecoded = 512;
 
 export interface FzstdLimits {
   /** Without a sign of life from the worker for so long, it is given up. */
   readonly deadlineMs: number;
+  readonly moveAllowanceBytes: number;
   readonly clock: Clock;
 }
+
+const defaultLimits: FzstdLimits = { deadlineMs: 10_000, moveAllowanceBytes: 64 * 1024 ** 3, clock: systemClock };
 
 /** fzstd checks no content checksum: only the digest tells. Truncation is found by the frames. */
 export class FzstdEngine implements Engine {
@@ -40,20 +42,16 @@ export class FzstdEngine implements Engine {
   #deadline: Timer | undefined;
   #waiting: { resolve(): void; reject(reason: unknown): void } | undefined;
 
-  constructor(
-    deliver: Sink,
-    windowBytes = maxWindowBytes,
-    limits: FzstdLimits = { deadlineMs: 10_000, clock: systemClock },
-  ) {
+  constructor(deliver: Sink, windowBytes = maxWindowBytes, limits: Partial<FzstdLimits> = {}) {
     this.#frames = new ZstdFrames({ maxWindowBytes: Math.min(windowBytes, maxWindowBytes) });
     this.#deliver = deliver;
-    this.#limits = limits;
+    this.#limits = { ...defaultLimits, ...limits };
   }
 
   async write(encoded: Uint8Array): Promise<void> {
     for (let at = 0; at < encoded.length; at += sliceBytes) {
       const parts = this.#frames.take(encoded.subarray(at, at + sliceBytes));
-      if (this.#frames.blockWindowBytes > moveAllowanceBytes + this.#decodedBytes * moveBytesPerDecoded) {
+      if (this.#frames.blockWindowBytes > this.#limits.moveAllowanceBytes + this.#decodedBytes * moveBytesPerDecoded) {
         throw new DecodeError('bound', 'zstd blocks too small for their window to be decoded in time');
       }
       for (const part of parts) {

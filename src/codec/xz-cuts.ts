@@ -1,7 +1,7 @@
 // Walks .xz files as their bytes arrive, and cuts them where the next piece would decode to more than 2 MiB.
 
 import { DecodeError } from '../core/errors.ts';
-import { nextByte, type Walk, Walker } from './walker.ts';
+import { next, type Walk, Walker } from './walker.ts';
 
 /**
  * liblzma keeps all that a piece decodes to, 7000 times its size at worst. Each LZMA2 chunk says what it decodes
@@ -58,11 +58,11 @@ export class XzCuts {
 
   /** False for four bytes of padding, which only a whole stream may precede. */
   *#isStream(): Walk<boolean> {
-    const first = yield nextByte;
+    const first = yield next(1);
     const isPadding = first === 0 && this.#streams > 0;
     const expected = isPadding ? [0, 0, 0, 0] : streamMagic;
     for (let i = 0; i < expected.length; i += 1) {
-      const byte = i === 0 ? first : yield nextByte;
+      const byte = i === 0 ? first : yield next(1);
       if (byte !== expected[i]) {
         throw new DecodeError(
           this.#streams > 0 ? 'trailing' : 'damaged',
@@ -75,10 +75,10 @@ export class XzCuts {
 
   *#stream(walker: Walker): Walk<void> {
     yield 1;
-    const check = checkBytes[(yield nextByte) & 0x0f] ?? 0;
+    const check = checkBytes[(yield next(1)) & 0x0f] ?? 0;
     yield 4;
     for (;;) {
-      const headerSize = yield nextByte;
+      const headerSize = yield next(1);
       if (headerSize === 0) break;
       yield (headerSize + 1) * 4 - 1;
       const start = walker.offset;
@@ -89,20 +89,20 @@ export class XzCuts {
     yield* index(walker);
     yield 10;
     for (const expected of footerMagic) {
-      if ((yield nextByte) !== expected) throw new DecodeError('damaged', 'an xz stream does not end as one');
+      if ((yield next(1)) !== expected) throw new DecodeError('damaged', 'an xz stream does not end as one');
     }
   }
 
   /** The LZMA2 chunks of a block. Filters before LZMA2 keep the length of what they filter. */
   *#chunks(walker: Walker): Walk<void> {
     for (;;) {
-      const control = yield nextByte;
+      const control = yield next(1);
       if (control === 0) break;
       if (control > 2 && control < 0x80) throw new DecodeError('damaged', 'an LZMA2 chunk is of no known kind');
       const isPacked = control >= 0x80;
-      const low = (yield nextByte) * 256 + (yield nextByte) + 1;
+      const low = (yield next(1)) * 256 + (yield next(1)) + 1;
       const size = isPacked ? (control & 0x1f) * 65536 + low : low;
-      const packedSize = isPacked ? (yield nextByte) * 256 + (yield nextByte) + 1 : size;
+      const packedSize = isPacked ? (yield next(1)) * 256 + (yield next(1)) + 1 : size;
       const hasProperties = control >= 0xc0;
       this.#meet(size, walker.offset);
       yield packedSize + (hasProperties ? 1 : 0);
@@ -136,7 +136,7 @@ const index = function* (walker: Walker): Walk<void> {
 const variableInteger = function* (): Walk<number> {
   let value = 0;
   for (let i = 0; i < 9; i += 1) {
-    const byte = yield nextByte;
+    const byte = yield next(1);
     value += (byte & 0x7f) * 128 ** i;
     if (byte < 0x80) return value;
   }

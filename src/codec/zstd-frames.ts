@@ -1,7 +1,7 @@
 // Walks zstd frames as their bytes arrive: bounds them, drops skippable ones, and knows where each begins and ends.
 
 import { DecodeError } from '../core/errors.ts';
-import { nextByte, type Walk, Walker } from './walker.ts';
+import { next, type Walk, Walker } from './walker.ts';
 import { headerBytes, maxHeaderBytes, readHeader } from './zstd-header.ts';
 
 /** Bytes of one frame. A frame's header is always a part of its own. */
@@ -109,7 +109,7 @@ export class ZstdFrames {
   *#isSkippable(): Walk<boolean> {
     let isSkippable = false;
     for (let i = 0; i < 4; i += 1) {
-      const byte = yield nextByte;
+      const byte = yield next(1);
       if (i === 0) isSkippable = (byte & 0xf0) === 0x50;
       const expected = (isSkippable ? skippableMagic : frameMagic)[i];
       if (byte !== expected && !(isSkippable && i === 0)) {
@@ -124,7 +124,7 @@ export class ZstdFrames {
   }
 
   *#skippable(): Walk<void> {
-    const size = (yield nextByte) + (yield nextByte) * 2 ** 8 + (yield nextByte) * 2 ** 16 + (yield nextByte) * 2 ** 24;
+    const size = yield next(4);
     this.#idleBytes += 8 + size;
     this.#boundIdle(0);
     if (size > 0) yield size;
@@ -132,10 +132,10 @@ export class ZstdFrames {
 
   /** Walks one frame and returns its window. */
   *#frame(): Walk<number> {
-    const descriptor = yield nextByte;
+    const descriptor = yield next(1);
     this.#header[4] = descriptor;
     const length = headerBytes(descriptor);
-    for (let i = 5; i < length; i += 1) this.#header[i] = yield nextByte;
+    for (let i = 5; i < length; i += 1) this.#header[i] = yield next(1);
     const { windowBytes, hasChecksum } = readHeader(this.#header);
     if (windowBytes > this.#maxWindowBytes) {
       throw new DecodeError(
@@ -159,7 +159,7 @@ export class ZstdFrames {
     let hasContent = false;
     let idleRun = headerLength;
     for (let isLast = false; !isLast; ) {
-      const header = (yield nextByte) | ((yield nextByte) << 8) | ((yield nextByte) << 16);
+      const header = yield next(3);
       const type = (header >> 1) & 0x03;
       const size = header >> 3;
       isLast = (header & 1) === 1;

@@ -141,10 +141,10 @@ const brotli = (piece: Buffer): Buffer =>
 export const encodePlainly = async (bytes: Buffer, compression: Compression): Promise<Buffer> =>
   (await encodeBody(bytes, compression === 'zstd' ? 'zstd-one' : compression)).bytes;
 
-/** At least `decodedBytes` zeros. Beyond 16 MiB it is several members or streams, but for zstd and br, which are one. */
+/** At least `decodedBytes` zeros. Beyond 4 MiB it is several members or streams, but for zstd and br, which are one. */
 export const bombOf = async (compression: Compression, decodedBytes: number): Promise<Buffer> => {
   if (compression === 'zstd') return zstdBomb(decodedBytes);
-  const unitBytes = compression === 'br' ? decodedBytes : Math.min(decodedBytes, 16 * 1024 * 1024);
+  const unitBytes = compression === 'br' ? decodedBytes : Math.min(decodedBytes, 4 * 1024 * 1024);
   const unit = await encodePlainly(Buffer.alloc(unitBytes), compression);
   return Buffer.concat(Array<Buffer>(Math.ceil(decodedBytes / unitBytes)).fill(unit));
 };

@@ -33,6 +33,14 @@ const shown = (stack: string): string =>
     .slice(0, 6)
     .join('\n');
 
+/** Threads that have not ended. */
+const workers = new Set<number>();
+process.on('worker', (worker) => {
+  const { threadId } = worker;
+  workers.add(threadId);
+  worker.once('exit', () => workers.delete(threadId));
+});
+
 const openFiles = (): Set<string> => {
   const open = new Set<string>();
   for (const name of readdirSync('/proc/self/fd')) {
@@ -68,6 +76,7 @@ export interface LeakWatch {
 export const watchForLeaks = (): LeakWatch => {
   hook.enable();
   const timersBefore = new Set(timers.keys());
+  const workersBefore = new Set(workers);
   const filesBefore = openFiles();
   const resourcesBefore = activeResources();
   const leaks = (): string[] => {
@@ -79,7 +88,8 @@ export const watchForLeaks = (): LeakWatch => {
     const left = [...timers]
       .filter(([id, stack]) => !timersBefore.has(id) && !isForeign(stack))
       .map(([, stack]) => `timer made at\n${shown(stack)}`);
-    return [...resources, ...files.map((file) => `open file ${file}`), ...left];
+    const threads = [...workers].filter((id) => !workersBefore.has(id)).map((id) => `worker ${id}`);
+    return [...resources, ...threads, ...files.map((file) => `open file ${file}`), ...left];
   };
   return {
     leaks,
@@ -96,10 +106,10 @@ export const watchForLeaks = (): LeakWatch => {
 };
 
 /** Call it first in a test: tap runs teardowns in reverse, so this one looks when all others are done. */
-export const refuseLeaks = (t: { teardown(action: () => Promise<void>): unknown }): void => {
+export const refuseLeaks = (t: { teardown(action: () => Promise<void>): unknown }, patienceMs = 500): void => {
   const watch = watchForLeaks();
   t.teardown(async () => {
-    const left = await watch.settled();
+    const left = await watch.settled(patienceMs);
     // A teardown that throws fails its test; an assertion comes too late there.
     if (left.length > 0) throw new Error(`left open: ${left.join('\n')}`);
   });

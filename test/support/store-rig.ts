@@ -27,7 +27,12 @@ export const identityBody = (seed: string | number, sizeBytes: number): Body => 
 };
 
 /** One of many possible encodings of a digest. The store decodes nothing, so any bytes will do. */
-export const encodedBody = (of: string, seed: string | number, sizeBytes: number, encoding: Encoding = 'zstd'): Body => {
+export const encodedBody = (
+  of: string,
+  seed: string | number,
+  sizeBytes: number,
+  encoding: Encoding = 'zstd',
+): Body => {
   const bytes = seededBytes(seed, sizeBytes);
   return { bytes, proof: { digest: { sha256: sha256(of), sizeBytes: of.length }, encoding, fileHash: sha256(bytes) } };
 };
@@ -91,7 +96,16 @@ export const openForms = async (t: Test, options: Partial<FormStoreOptions> = {}
   const clock = new FakeClock();
   const log = new CollectedLog();
   const files = new FakeFiles();
-  const usual = { dir, maxBytes: 256 * MIB, memoryBytes: 16 * MIB, clock, durable: false, freeBytesFloor: 0, log, files };
+  const usual = {
+    dir,
+    maxBytes: 256 * MIB,
+    memoryBytes: 16 * MIB,
+    clock,
+    durable: false,
+    freeBytesFloor: 0,
+    log,
+    files,
+  };
   const store = await FormStore.open({ ...usual, ...options });
   t.teardown(() => store.close());
   return { store, dir, clock, log, files };
@@ -114,10 +128,11 @@ export const readAll = async (form: Form, start = 0, end = form.fileBytes): Prom
 export const pathOf = (dir: string, { digest, encoding }: Proof): string =>
   join(dir, 'forms', digest.sha256.slice(0, 2), `${digest.sha256}-${digest.sizeBytes}.${encoding}`);
 
-export const isFile = (path: string): Promise<boolean> => stat(path).then(
-  (stats) => stats.isFile(),
-  () => false,
-);
+export const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (stats) => stats.isFile(),
+    () => false,
+  );
 
 /** Every file below `dir`, with its size. */
 export const filesBelow = async (dir: string): Promise<Map<string, number>> => {

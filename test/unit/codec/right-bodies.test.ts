@@ -8,8 +8,8 @@ import { seededBytes } from '../../support/seeded.ts';
 
 refuseLeaks(t);
 
-const small = seededBytes('small', 3000);
-const large = seededBytes('large', 400_000);
+const small = seededBytes('small', 1000);
+const large = seededBytes('large', 300_000);
 const kinds: Record<string, readonly BodyKind[]> = {
   identity: ['none'],
   zstd: ['zstd-one', 'zstd-many', 'zstd-skippable'],
@@ -47,9 +47,7 @@ for (const { name, encoding, options } of decoders) {
 t.test('1000 tiny frames in one write (Node 22 and 24 gave one byte of them)', async (t) => {
   const parts = Array.from({ length: 1000 }, (_, i) => Buffer.alloc(i + 1, i));
   const frames = Buffer.concat(await Promise.all(parts.map((part) => encodePlainly(part, 'zstd'))));
-  for (const { name, encoding, options } of decoders.filter((decoder) => decoder.encoding === 'zstd')) {
-    const { decoded, fault } = await run(encoding, [frames], options);
-    t.equal(fault, null, name);
-    t.ok(decoded.equals(Buffer.concat(parts)), `${name}: the bytes`);
-  }
+  const { decoded, fault } = await run('zstd', [frames]);
+  t.equal(fault, null);
+  t.ok(decoded.equals(Buffer.concat(parts)));
 });

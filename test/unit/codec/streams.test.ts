@@ -102,7 +102,7 @@ t.test('an early return releases source, decoder and encoder', async (t) => {
 t.test('a consumer that stops taking holds a bomb back', async (t) => {
   for (const { name, encoding, options } of decoders) {
     if (encoding === 'identity') continue;
-    const bomb = await bombOf(compressionOf(encoding), 32 * MiB);
+    const bomb = await bombOf(compressionOf(encoding), 12 * MiB);
     let decoded = 0;
     const stream = pull(from([bomb]), (sink) => {
       const count = (piece: Buffer) => {

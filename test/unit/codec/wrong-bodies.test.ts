@@ -11,7 +11,7 @@ import { seededBytes } from '../../support/seeded.ts';
 
 refuseLeaks(t);
 
-const body = seededBytes('body', 600);
+const body = seededBytes('body', 300);
 const framed = decoders.filter(({ encoding }) => encoding !== 'identity');
 // A worker takes 20 ms to start, so it gets the telling lengths only; its frames are walked by the same code.
 const isSlow = (name: string) => name === 'zstd in a worker';

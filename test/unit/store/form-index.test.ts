@@ -105,7 +105,10 @@ t.test('bytes, objects and order are those of a list', async () => {
         } else {
           const target = bytes() - amount;
           gone = index.shrink(amount);
-          expected = take(model.filter((e) => !isPinned(e)), () => bytes() <= target);
+          expected = take(
+            model.filter((e) => !isPinned(e)),
+            () => bytes() <= target,
+          );
         }
         if (names(gone).join() !== expected.join()) return false;
         if (index.bytes !== bytes() || index.objects !== model.length || index.bytes > 50) return false;

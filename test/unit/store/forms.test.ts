@@ -45,7 +45,12 @@ t.test('ranges, in pieces of at most one MiB', async (t) => {
       t.ok(pieces.every((piece) => piece.length > 0 && piece.length <= MIB));
       t.ok(Buffer.concat(pieces).equals(body.bytes.subarray(start, end)), `${start}-${end}`);
     }
-  for (const [start, end] of [[-1, 1], [2, 1], [0, 3 * MIB + 501], [Number.NaN, 1]] as const)
+  for (const [start, end] of [
+    [-1, 1],
+    [2, 1],
+    [0, 3 * MIB + 501],
+    [Number.NaN, 1],
+  ] as const)
     await t.rejects(form.read(start, end).next(), RangeError);
 });
 
@@ -61,7 +66,11 @@ t.test('a reader that leaves early closes the file', async (t) => {
 
 t.test('each encoding of a digest is a form of its own', async (t) => {
   const { store } = await openForms(t);
-  const bodies = [encodedBody('nar', 1, 2 * MIB, 'xz'), encodedBody('nar', 2, 900, 'zstd'), encodedBody('nar', 3, 700, 'br')];
+  const bodies = [
+    encodedBody('nar', 1, 2 * MIB, 'xz'),
+    encodedBody('nar', 2, 900, 'zstd'),
+    encodedBody('nar', 3, 700, 'br'),
+  ];
   for (const body of bodies) await keep(store, body);
   const { digest } = encodedBody('nar', 1, 1).proof;
   t.same(store.encodings(digest), ['zstd', 'xz', 'br']);
@@ -94,8 +103,7 @@ t.test('a hundred small bodies, found at once and after they were written', asyn
   const { store, dir } = await openForms(t, { memoryBytes: 20_000 });
   const bodies = Array.from({ length: 100 }, (_, index) => identityBody(index, 1000 + index));
   const check = async () => {
-    for (const { proof, bytes } of bodies)
-      t.ok((await store.find(proof.digest, 'identity'))?.body?.equals(bytes));
+    for (const { proof, bytes } of bodies) t.ok((await store.find(proof.digest, 'identity'))?.body?.equals(bytes));
   };
   await Promise.all(bodies.map((body) => keep(store, body)));
   await check();
@@ -134,7 +142,9 @@ t.test('bytes that are not those of the verdict do not become a form', async (t)
   await spool.append(Buffer.from('not these'));
   await t.rejects(store.keep(spool, small.proof), { code: 'ROT', blame: 'self' });
   t.equal(String(await spool.read(0, 3)), 'not', 'and the spool is as it was');
-  await t.rejects(store.keep(spool, { ...identityBody('x', 9).proof, fileHash: small.proof.fileHash }), { code: 'ROT' });
+  await t.rejects(store.keep(spool, { ...identityBody('x', 9).proof, fileHash: small.proof.fileHash }), {
+    code: 'ROT',
+  });
   await spool.discard();
   await t.rejects(store.keep(spool, small.proof), { code: 'ROT' }, 'a discarded spool holds nothing');
   const other = await openForms(t, { dir: t.testdir({ other: {} }) });

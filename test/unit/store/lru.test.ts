@@ -27,7 +27,11 @@ t.test('takes nothing larger than itself, and forgets what that would have repla
 });
 
 t.test('is a list of the last used, within both bounds', async () => {
-  const step = fc.record({ key: fc.constantFrom(...'abcdefgh'), bytes: fc.nat(12), kind: fc.constantFrom('set', 'get', 'delete') });
+  const step = fc.record({
+    key: fc.constantFrom(...'abcdefgh'),
+    bytes: fc.nat(12),
+    kind: fc.constantFrom('set', 'get', 'delete'),
+  });
   fc.assert(
     fc.property(fc.array(step), (steps) => {
       const lru = new Lru<number>({ maxEntries: 4, maxBytes: 20 });
@@ -48,7 +52,8 @@ t.test('is a list of the last used, within both bounds', async () => {
           model = others;
         }
         const bytesHeld = model.reduce((sum, item) => sum + item.bytes, 0);
-        if (lru.size !== model.length || lru.bytes !== bytesHeld || model.some((item) => !lru.has(item.key))) return false;
+        if (lru.size !== model.length || lru.bytes !== bytesHeld || model.some((item) => !lru.has(item.key)))
+          return false;
       }
       return true;
     }),

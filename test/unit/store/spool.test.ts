@@ -164,7 +164,13 @@ t.test('reads outside of what was appended, or of more than a MiB, are errors of
   const { store } = await openForms(t);
   const spool = store.spool();
   await spool.append(content.subarray(0, 2 * MIB));
-  for (const [start, end] of [[-1, 5], [5, 4], [0, MIB + 1], [2 * MIB, 2 * MIB + 1], [Number.NaN, 1]] as const)
+  for (const [start, end] of [
+    [-1, 5],
+    [5, 4],
+    [0, MIB + 1],
+    [2 * MIB, 2 * MIB + 1],
+    [Number.NaN, 1],
+  ] as const)
     await t.rejects(spool.read(start, end), RangeError);
   t.equal((await spool.read(2 * MIB, 2 * MIB)).length, 0);
 });

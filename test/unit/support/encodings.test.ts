@@ -71,12 +71,12 @@ t.test('a long window reaches back', async (t) => {
 });
 
 t.test('bombs', async (t) => {
-  const sizes = [0, 1, 131_072, 131_073, 40_000_000];
+  const sizes = [0, 1, 131_072, 131_073, 4_000_000];
   for (const size of sizes) t.equal(zstdDecompressSync(zstdBomb(size)).length, size);
   t.ok(zstdBomb(3 * 1024 ** 3).length < 100_000, '3 GiB weigh less than 100 kB');
-  t.equal(gunzipSync(await bombOf('gzip', 4e7)).length, 3 * 16 * 1024 * 1024);
+  t.equal(gunzipSync(await bombOf('gzip', 9e6)).length, 3 * 4 * 1024 * 1024);
   t.equal(brotliDecompressSync(await bombOf('br', 1e6)).length, 1e6);
-  t.equal(unxz(await bombOf('xz', 2e7)).length, 2 * 16 * 1024 * 1024);
+  t.equal(unxz(await bombOf('xz', 5e6)).length, 2 * 4 * 1024 * 1024);
 });
 
 t.test('frames that hold nothing, for ever', async (t) => {

@@ -164,13 +164,6 @@ const rows: Row[] = [
   },
 ];
 
-t.test('faults in every framing', async (t) => {
-  refuseLeaks(t);
-  for (const row of rows) {
-    for (const framing of row.framings ?? all) await observe(t, row, framing);
-  }
-});
-
 const observe = async (t: Tap, row: Row, framing: Framing): Promise<void> => {
   const name = `${row.reason}, ${framing}`;
   const stop = new AbortController();
@@ -192,6 +185,13 @@ const observe = async (t: Tap, row: Row, framing: Framing): Promise<void> => {
   if (exchange?.status) t.ok(exchange.bodyBytesSent >= answer.bodyBytes, `${name}: counted`);
 };
 
+t.test('faults in every framing', async (t) => {
+  refuseLeaks(t);
+  for (const row of rows) {
+    for (const framing of row.framings ?? all) await observe(t, row, framing);
+  }
+});
+
 t.test('too much of it, in every encoding', async (t) => {
   refuseLeaks(t);
   const kinds: BodyKind[] = ['none', 'zstd-many', 'xz', 'gzip', 'br'];
@@ -204,8 +204,8 @@ t.test('too much of it, in every encoding', async (t) => {
   }
   const long = await ask([tooLong(4000)]);
   t.equal(zstdDecompressSync(long.answer.body.subarray(bytes.length)).length, 4000);
-  const bombed = await ask([bomb(50_000_000)]);
-  t.equal(zstdDecompressSync(bombed.answer.body).length, 50_000_000);
+  const bombed = await ask([bomb(8_000_000)]);
+  t.equal(zstdDecompressSync(bombed.answer.body).length, 8_000_000);
   const gzipped = await ask([bomb(50_000)], {}, { held: await makeObject({ seed: 1, kind: 'gzip' }) });
   t.equal(gunzipSync(gzipped.answer.body).length, 50_000);
 });

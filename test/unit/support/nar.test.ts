@@ -50,6 +50,15 @@ const readNar = (nar: Buffer): NarNode => {
   return node();
 };
 
+const isSignedBy = (publicKey: string, sig: string, text: string): boolean => {
+  const der = Buffer.concat([
+    Buffer.from('302a300506032b6570032100', 'hex'),
+    Buffer.from(publicKey.split(':')[1] ?? '', 'base64'),
+  ]);
+  const key = createPublicKey({ key: der, format: 'der', type: 'spki' });
+  return verify(null, Buffer.from(text), key, Buffer.from(sig.split(':')[1] ?? '', 'base64'));
+};
+
 t.test('what atticd stored, taken apart and written again, is the same', async (t) => {
   for (const name of ['nar-none-multi', 'nar-none-single-s3']) {
     const { body, narHash } = loadAtticWire(name);
@@ -101,15 +110,6 @@ t.test("a narinfo of atticd's, and its signature", async (t) => {
   });
   t.ok(isSignedBy(config.public_key, value('Sig'), signed));
 });
-
-const isSignedBy = (publicKey: string, sig: string, text: string): boolean => {
-  const der = Buffer.concat([
-    Buffer.from('302a300506032b6570032100', 'hex'),
-    Buffer.from(publicKey.split(':')[1] ?? '', 'base64'),
-  ]);
-  const key = createPublicKey({ key: der, format: 'der', type: 'spki' });
-  return verify(null, Buffer.from(text), key, Buffer.from(sig.split(':')[1] ?? '', 'base64'));
-};
 
 t.test('our own signatures', async (t) => {
   const key = signingKey('test-1');

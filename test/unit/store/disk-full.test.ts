@@ -1,0 +1,168 @@
+// A disk that is full, slow to say so, or broken: misses, never wrong bytes and never a lost handle.
+
+import { rm } from 'node:fs/promises';
+import { setImmediate as turn } from 'node:timers/promises';
+import t from 'tap';
+import { MIB } from '../../../src/store/form.ts';
+import { refuseLeaks } from '../../support/leaks.ts';
+import { seededBytes } from '../../support/seeded.ts';
+import { diskError, filesBelow, identityBody, keep, openForms, readAll } from '../../support/store-rig.ts';
+
+const floor = 100 * MIB;
+const small = identityBody('small', 5000);
+const large = identityBody('large', 3 * MIB);
+
+t.test('the floor is looked at with the first byte, and every 64 MiB of all spools', async (t) => {
+  refuseLeaks(t);
+  const { store, files } = await openForms(t, { freeBytesFloor: floor, maxBytes: 1024 * MIB });
+  files.freeBytes = floor;
+  const [one, two] = [store.spool(), store.spool()];
+  const chunk = seededBytes('chunk', MIB);
+  for (let mibs = 0; mibs < 40; mibs++) await Promise.all([one.append(chunk), two.append(chunk)]);
+  t.equal(files.statfsCalls, 2, 'the first bytes of both came together');
+  files.freeBytes = floor - 1;
+  const filling = (async () => {
+    for (;;) await one.append(chunk);
+  })();
+  await t.rejects(filling, { code: 'DISK', blame: 'self' });
+  t.ok(one.bytes < 40 * MIB + 64 * MIB);
+  await t.rejects(
+    (async () => {
+      for (;;) await two.append(chunk);
+    })(),
+    { code: 'DISK' },
+    'low once, every write looks',
+  );
+  await one.discard();
+  files.freeBytes = floor;
+  await t.resolves(store.spool().append(Buffer.concat([chunk, chunk])));
+});
+
+t.test('forms make room for the floor, as far as they go and no further; pinned ones stay', async (t) => {
+  refuseLeaks(t);
+  const { store, files, dir } = await openForms(t, { freeBytesFloor: floor });
+  const [one, two, three] = [1, 2, 3].map((seed) => identityBody(seed, 2 * MIB));
+  if (!one || !two || !three) throw new Error('three');
+  for (const body of [one, two, three]) await keep(store, body);
+  store.pin(one.proof.digest, 'identity');
+  const before = (await filesBelow(dir)).size;
+  // What is free grows as files go.
+  const statfs = files.statfs.bind(files);
+  files.statfs = async (path) => {
+    files.freeBytes = floor - 10 + 2 * MIB * (before - (await filesBelow(dir)).size);
+    return await statfs(path);
+  };
+  t.ok((await readAll(await keep(store, large))).equals(large.bytes));
+  t.ok(await store.find(one.proof.digest, 'identity'));
+  t.equal(await store.find(two.proof.digest, 'identity'), undefined);
+  t.ok(await store.find(three.proof.digest, 'identity'));
+});
+
+t.test('a file system that cannot be asked is a disk that cannot be used', async (t) => {
+  const { store, files } = await openForms(t);
+  files.statfs = () => Promise.reject(diskError('EIO'));
+  await t.rejects(keep(store, large), { code: 'DISK' });
+});
+
+for (const code of ['ENOSPC', 'EIO', 'EDQUOT'])
+  t.test(`${code} while a large body is spooled`, async (t) => {
+    refuseLeaks(t);
+    const { store, dir, files } = await openForms(t);
+    files.onWrite = () => {
+      throw diskError(code);
+    };
+    await t.rejects(keep(store, identityBody('spooled', 9 * MIB)), { code: 'DISK', blame: 'self' });
+    t.equal((await filesBelow(dir)).size, 0);
+    t.match(store.stats(), { objects: 0, spoolBytes: 0 });
+  });
+
+t.test('a disk that takes a part first', async (t) => {
+  refuseLeaks(t);
+  const { store, files } = await openForms(t);
+  const open = files.open.bind(files);
+  files.open = async (path, flags) => {
+    const file = await open(path, flags);
+    const writev = file.writev.bind(file);
+    // At most 300000 bytes of the first buffer at a time, as write(2) may.
+    file.writev = async (buffers, position) => {
+      const [first] = buffers as Buffer[];
+      return await writev(first ? [first.subarray(0, 300_000)] : [], position);
+    };
+    return file;
+  };
+  t.ok((await readAll(await keep(store, large))).equals(large.bytes));
+  await keep(store, small);
+  await store.close();
+});
+
+t.test('the disk fills up as a large body is finished: refused, but still to be read', async (t) => {
+  refuseLeaks(t);
+  const { store, files, dir } = await openForms(t);
+  const spool = store.spool();
+  await spool.append(large.bytes);
+  while (files.writes.length === 0) await turn();
+  files.onWrite = () => {
+    throw diskError('ENOSPC');
+  };
+  await t.rejects(store.keep(spool, large.proof), { code: 'DISK' });
+  t.ok((await spool.read(2 * MIB, 3 * MIB)).equals(large.bytes.subarray(2 * MIB)));
+  files.onWrite = () => {};
+  t.ok((await readAll(await store.keep(spool, large.proof))).equals(large.bytes), 'and kept once there is room');
+  await store.close();
+  t.equal((await filesBelow(dir)).size, 1);
+});
+
+t.test('a small body on a full disk lives in memory, and the fault is told once', async (t) => {
+  refuseLeaks(t);
+  const { store, files, dir, log } = await openForms(t);
+  files.onWrite = () => {
+    throw diskError('ENOSPC');
+  };
+  const bodies = [1, 2, 3].map((seed) => identityBody(seed, 2000));
+  for (const body of bodies) t.ok((await keep(store, body)).body?.equals(body.bytes));
+  while (store.stats().objects > 0) await turn();
+  for (const { proof, bytes } of bodies) {
+    t.ok((await store.find(proof.digest, 'identity'))?.body?.equals(bytes));
+    t.same(store.encodings(proof.digest), ['identity']);
+  }
+  t.equal(log.lines.length, 1);
+  t.equal((await filesBelow(dir)).size, 0);
+  files.onWrite = () => {};
+  for (const body of bodies) await keep(store, body);
+  await store.close();
+  t.equal((await filesBelow(dir)).size, 3, 'and on disk once there is room');
+});
+
+t.test('below the floor, small bodies stay in memory too', async (t) => {
+  const { store, files, dir } = await openForms(t, { freeBytesFloor: floor });
+  files.freeBytes = floor - 1;
+  await t.rejects(keep(store, large), { code: 'DISK' });
+  t.ok(await keep(store, small));
+  await store.close();
+  t.equal((await filesBelow(dir)).size, 0);
+});
+
+for (const body of [small, large])
+  t.test(`durable, ${body.bytes.length} bytes that cannot be synced are not acknowledged`, async (t) => {
+    refuseLeaks(t);
+    const { store, files, dir } = await openForms(t, { durable: true });
+    const open = files.open.bind(files);
+    files.open = async (path, flags) => {
+      const file = await open(path, flags);
+      file.datasync = () => Promise.reject(diskError('EIO'));
+      return file;
+    };
+    await t.rejects(keep(store, body), { code: 'DISK' });
+    t.equal(await store.find(body.proof.digest, 'identity'), undefined);
+    await store.close();
+    t.equal((await filesBelow(dir)).size, 0);
+  });
+
+t.test('what somebody clears away while we run is made again', async (t) => {
+  const { store, dir } = await openForms(t);
+  await rm(`${dir}/forms`, { recursive: true });
+  await rm(`${dir}/spool`, { recursive: true });
+  for (const body of [small, large]) await keep(store, body);
+  await store.close();
+  t.equal((await filesBelow(dir)).size, 2);
+});

@@ -1,0 +1,245 @@
+// Records: what was put last comes back; what is damaged, foreign or too much is not there.
+
+import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import t from 'tap';
+import { MIB } from '../../../src/store/form.ts';
+import { RecordStore, type RecordStoreOptions } from '../../../src/store/records.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { refuseLeaks } from '../../support/leaks.ts';
+import { CollectedLog, diskError, FakeFiles, filesBelow, sha256 } from '../../support/store-rig.ts';
+
+type Test = { testdir(): string };
+
+const openRecords = async (t: Test, options: Partial<RecordStoreOptions> = {}) => {
+  const dir = options.dir ?? t.testdir();
+  const log = new CollectedLog();
+  const files = new FakeFiles();
+  const clock = new FakeClock();
+  const records = await RecordStore.open({ dir, clock, durable: false, log, files, ...options });
+  const pathOf = (key: string) => join(dir, 'records', sha256(key).slice(0, 2), `${sha256(key)}.json`);
+  return { records, dir, log, files, clock, pathOf };
+};
+
+const value = { narinfo: 'StorePath: /nix/store/…\n', ünïcode: [1, null, -0.5], nested: { __proto: true } };
+
+for (const durable of [false, true])
+  t.test(`put, got, deleted, and there after a restart (${durable ? 'durable' : 'behind an upstream'})`, async (t) => {
+    refuseLeaks(t);
+    const { records, dir } = await openRecords(t, { durable });
+    t.equal(await records.get('a'), undefined);
+    await records.put('a', value);
+    await records.put('b', 'two');
+    await records.put('nothing', null);
+    t.same(await records.get('a'), value);
+    t.equal(await records.get('nothing'), null);
+    await records.delete('b');
+    await records.delete('never put');
+    t.equal(await records.get('b'), undefined);
+    await records.close();
+    t.equal(records.count, 2);
+    const again = (await openRecords(t, { dir, durable })).records;
+    t.equal(again.count, 2);
+    t.same(await Promise.all([1, 2, 3].map(() => again.get('a'))), [value, value, value]);
+    t.equal(await again.get('b'), undefined);
+    t.equal(await again.get('nothing'), null);
+    await again.close();
+    t.same(await readdir(join(dir, 'records', 'tmp')), []);
+  });
+
+t.test('a record written out by hand is read; the file says what it is', async (t) => {
+  const { records, pathOf } = await openRecords(t, { durable: true });
+  await records.put('key', { n: 1 });
+  const rest = ',"key":"key","value":{"n":1}}';
+  t.equal(await readFile(pathOf('key'), 'utf8'), `{"checksum":"${sha256(rest)}"${rest}`);
+  t.same(JSON.parse(await readFile(pathOf('key'), 'utf8')).value, { n: 1 });
+  await records.close();
+});
+
+const rest = ',"key":"key","value":"other"}';
+const damages: readonly { readonly reason: string; readonly text: (right: string) => string }[] = [
+  { reason: 'one letter changed', text: (right) => right.replace('right', 'wrong') },
+  { reason: 'the checksum changed', text: (right) => right.replace(/"checksum":"./, '"checksum":"x') },
+  { reason: 'cut', text: (right) => right.slice(0, -1) },
+  { reason: 'cut to nothing', text: () => '' },
+  { reason: 'more behind it', text: (right) => `${right} ` },
+  { reason: 'no JSON under a right checksum', text: () => `{"checksum":"${sha256('x')}"x` },
+  { reason: 'no value under a right checksum', text: () => `{"checksum":"${sha256(',"key":"key"}')}","key":"key"}` },
+  { reason: 'another’s record', text: () => `{"checksum":"${sha256(rest.replace('"key"}', ''))}"${rest}` },
+  { reason: 'too long', text: (right) => right.replace('right', 'r'.repeat(5000)) },
+];
+
+for (const { reason, text } of damages)
+  t.test(`not there: ${reason}`, async (t) => {
+    refuseLeaks(t);
+    const { records, dir, pathOf } = await openRecords(t, { durable: true });
+    await records.put('key', 'right');
+    await records.put('whole', 1);
+    await records.close();
+    await writeFile(pathOf('key'), text(await readFile(pathOf('key'), 'utf8')));
+    const again = await openRecords(t, { dir, maxRecordBytes: 4096 });
+    t.same(await Promise.all([again.records.get('key'), again.records.get('key')]), [undefined, undefined]);
+    t.equal(again.log.lines.length, 1);
+    t.equal(again.records.count, 1, 'and its file is removed');
+    t.equal(await again.records.get('whole'), 1);
+    await again.records.put('key', 'new');
+    t.equal(await again.records.get('key'), 'new');
+    await again.records.close();
+    t.equal(again.records.count, 2);
+  });
+
+t.test('a record filed under another’s name is not that other’s', async (t) => {
+  const { records, dir, pathOf } = await openRecords(t, { durable: true });
+  await records.put('one', 1);
+  await records.put('two', 2);
+  await records.close();
+  await writeFile(pathOf('two'), await readFile(pathOf('one')));
+  const again = (await openRecords(t, { dir })).records;
+  t.equal(await again.get('two'), undefined);
+  t.equal(await again.get('one'), 1);
+  await again.close();
+});
+
+t.test('whatever is put, deleted and asked at once, each key ends as it was last told', async (t) => {
+  refuseLeaks(t);
+  const step = fc.record({
+    kind: fc.constantFrom('put', 'put', 'get', 'delete'),
+    key: fc.constantFrom('a', 'b', 'c'),
+    value: fc.jsonValue({ maxDepth: 1 }),
+  });
+  const base = t.testdir();
+  let run = 0;
+  const property = fc.asyncProperty(fc.array(step, { maxLength: 20 }), fc.boolean(), async (steps, durable) => {
+    const dir = join(base, String(run++));
+    // A memory of one: most are read from disk.
+    const { records } = await openRecords(t, { dir, durable, memoryEntries: 1 });
+    const told = new Map<string, unknown>();
+    await Promise.all(
+      steps.map(({ kind, key, value }) => {
+        if (kind === 'put') told.set(key, value);
+        if (kind === 'delete') told.delete(key);
+        return kind === 'put' ? records.put(key, value) : kind === 'get' ? records.get(key) : records.delete(key);
+      }),
+    );
+    const check = async (store: RecordStore) => {
+      for (const key of ['a', 'b', 'c']) {
+        const found = await store.get(key);
+        if (JSON.stringify(found) !== JSON.stringify(told.get(key)))
+          throw new Error(`${key}: ${JSON.stringify(found)}`);
+      }
+    };
+    await check(records);
+    await records.close();
+    if (records.count !== told.size) throw new Error(`${records.count} records`);
+    const again = (await openRecords(t, { dir })).records;
+    await check(again);
+    await again.close();
+  });
+  await fc.assert(property, { numRuns: 60 });
+});
+
+t.test('behind an upstream a put is seen at once, and close puts are one write', async (t) => {
+  const { records, files } = await openRecords(t);
+  const gate = Promise.withResolvers<void>();
+  files.onWrite = () => gate.promise;
+  for (let n = 0; n <= 50; n++) await records.put('key', n);
+  t.equal(await records.get('key'), 50);
+  t.equal(records.count, 0);
+  gate.resolve();
+  await records.close();
+  t.equal(records.count, 1);
+  t.ok(files.writes.length <= 2);
+});
+
+t.test('a full disk behind an upstream: memory holds it, one line says it, nothing older comes back', async (t) => {
+  refuseLeaks(t);
+  const { records, files, log, clock, dir } = await openRecords(t);
+  await records.put('key', 'old');
+  await records.close();
+  files.onWrite = () => {
+    throw diskError('ENOSPC');
+  };
+  await records.put('key', 'new');
+  await records.put('other', 1);
+  await records.close();
+  t.equal(await records.get('key'), 'new');
+  t.equal(log.lines.length, 1);
+  await clock.advance(60_000);
+  await records.put('other', 2);
+  await records.close();
+  t.equal(log.lines.length, 2);
+  const again = (await openRecords(t, { dir })).records;
+  t.equal(await again.get('key'), undefined);
+  await again.close();
+});
+
+t.test('a full disk without an upstream: the put is refused, and what was there stays', async (t) => {
+  refuseLeaks(t);
+  const { records, files } = await openRecords(t, { durable: true });
+  await records.put('key', 'old');
+  files.onWrite = () => {
+    throw diskError('ENOSPC');
+  };
+  await t.rejects(records.put('key', 'new'), { code: 'DISK', blame: 'self' });
+  t.equal(await records.get('key'), 'old');
+  files.onWrite = () => {};
+  await records.put('key', 'new');
+  t.equal(await records.get('key'), 'new');
+  await records.close();
+});
+
+t.test('too large: refused where it was to last, else forgotten with the one before', async (t) => {
+  const large = 'x'.repeat(MIB);
+  const durable = (await openRecords(t, { durable: true, maxRecordBytes: MIB })).records;
+  await durable.put('key', 'old');
+  await t.rejects(durable.put('key', large), { code: 'LARGE' });
+  t.equal(await durable.get('key'), 'old');
+  await durable.close();
+  const { records, log } = await openRecords(t, { dir: t.testdir(), maxRecordBytes: MIB });
+  await records.put('key', 'old');
+  await records.put('key', large);
+  t.equal(await records.get('key'), undefined);
+  t.equal(log.lines.length, 1);
+  await records.close();
+  t.equal(records.count, 0);
+});
+
+t.test('a file that cannot be opened now is no damage', async (t) => {
+  const { records, dir } = await openRecords(t, { durable: true });
+  await records.put('key', 1);
+  await records.close();
+  const again = await openRecords(t, { dir });
+  again.files.onOpen = () => {
+    throw diskError('EMFILE');
+  };
+  t.equal(await again.records.get('key'), undefined);
+  again.files.onOpen = () => {};
+  t.equal(await again.records.get('key'), 1);
+  await again.records.close();
+});
+
+for (const durable of [false, true])
+  t.test(`no more than so many: the oldest of a directory goes (${durable ? 'durable' : 'not durable'})`, async (t) => {
+    refuseLeaks(t);
+    const { records, dir } = await openRecords(t, { durable, maxRecords: 40 });
+    for (let n = 0; n < 100; n++) await records.put(String(n), n);
+    await records.close();
+    t.equal(records.count, 40);
+    t.equal((await filesBelow(dir)).size, 40);
+  });
+
+t.test('of a directory the oldest goes, by its time', async (t) => {
+  // These have the first two digits of their hashes in common.
+  const keys = Array.from({ length: 3000 }, (_, n) => `key ${n}`).filter((key) => sha256(key).startsWith('7a'));
+  t.ok(keys.length >= 5);
+  const { records, dir, pathOf } = await openRecords(t, { durable: true });
+  for (const key of keys) await records.put(key, key);
+  const [first = '', oldest = '', ...others] = keys;
+  await utimes(pathOf(oldest), 1000, 1000);
+  await records.close();
+  const again = (await openRecords(t, { dir, durable: true, maxRecords: keys.length - 1 })).records;
+  t.equal(await again.get(oldest), undefined);
+  for (const key of [first, ...others]) t.equal(await again.get(key), key);
+  await again.close();
+});
