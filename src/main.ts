@@ -39,11 +39,13 @@ const listenFaults = new Map([
   ['EACCES', 'only root may listen there'],
 ]);
 
-/** Node's errors of `listen` name address and port, not the key that asked for them. */
-const nameListenFault = (error: unknown, config: Config): unknown => {
-  if (!(error instanceof Error && 'code' in error && 'port' in error)) return error;
+/** A system's refusal is the operator's to mend. Of `listen` it names address and port, not the key that asked for them. */
+const explainFault = (error: unknown, config: Config): unknown => {
+  if (!(error instanceof Error && 'code' in error && 'syscall' in error)) return error;
   const why = listenFaults.get(String(error.code));
-  if (why === undefined) return error;
+  if (error.syscall !== 'listen' || why === undefined || !('port' in error)) {
+    return new CleanmissError('START', 'self', `cannot start: ${error.message}`, error);
+  }
   const key = error.port === config.admin.listen.port ? 'admin' : 'nix';
   return new CleanmissError('LISTEN', 'client', `${key}.listen = "${spellListen(config[key].listen)}": ${why}`, error);
 };
@@ -57,7 +59,7 @@ export const serve = async (config: Config, stage: Stage): Promise<void> => {
   const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
   let isStopping = false;
   const onSignal = (signal: keyof typeof signalNumbers): void => {
-    if (isStopping) return stage.exit(128 + signalNumbers[signal]);
+    if (isStopping) stage.exit(128 + signalNumbers[signal]);
     isStopping = true;
     log.info({ signal, drainMs: config.server.drainMs }, 'draining: a second signal stops at once');
     stop();
@@ -72,7 +74,7 @@ export const serve = async (config: Config, stage: Stage): Promise<void> => {
   try {
     const house = await stage
       .compose(config, { clock, log })
-      .catch((error) => Promise.reject(nameListenFault(error, config)));
+      .catch((error) => Promise.reject(explainFault(error, config)));
     stage.onOpen(house);
     await stopped;
     await house.close();

@@ -1,5 +1,6 @@
 // Finds out, once at start, which native decoders of this process may be trusted with what.
 
+import type { Transform } from 'node:stream';
 import { createZstdDecompress } from 'node:zlib';
 
 export interface CodecRuntime {
@@ -14,25 +15,25 @@ const clean = Buffer.from('28b52ffd2005290000636c65616e', 'hex');
 const miss = Buffer.from('28b52ffd20042100006d697373', 'hex');
 
 /** What zlib makes of bytes that come in one write; null when it reports an error. */
-const decoded = (encoded: Buffer): Promise<string | null> =>
+const decoded = (stream: Transform, encoded: Buffer): Promise<string | null> =>
   new Promise((resolve) => {
     const pieces: Buffer[] = [];
-    const stream = createZstdDecompress();
     stream.on('data', (piece: Buffer) => pieces.push(piece));
     stream.on('end', () => resolve(Buffer.concat(pieces).toString()));
     stream.on('error', () => resolve(null));
+    stream.on('close', () => resolve(null));
     stream.end(encoded);
   });
 
 /** Node 22 takes a frame that is cut short for an empty one; 22 and 24 drop all frames in a write but the first. */
-export const probeRuntime = async (): Promise<CodecRuntime> => {
+export const probeRuntime = async (open: () => Transform): Promise<CodecRuntime> => {
   const [one, two, cut] = await Promise.all([
-    decoded(clean),
-    decoded(Buffer.concat([clean, miss])),
-    decoded(clean.subarray(0, -1)),
+    decoded(open(), clean),
+    decoded(open(), Buffer.concat([clean, miss])),
+    decoded(open(), clean.subarray(0, -1)),
   ]);
   return { nativeZstd: one === 'clean' && cut === null, frameAtATime: two !== 'cleanmiss' };
 };
 
 /** The process we run in. A fact like its version, hence a constant; tests pass another to `openDecoder`. */
-export const hostRuntime: CodecRuntime = await probeRuntime();
+export const hostRuntime: CodecRuntime = await probeRuntime(createZstdDecompress);

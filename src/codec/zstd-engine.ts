@@ -5,7 +5,7 @@ import type { Engine, Sink } from './decoder.ts';
 import { chunkSize, ZlibEngine } from './zlib-engine.ts';
 import { type FramePart, ZstdFrames } from './zstd-frames.ts';
 
-export const openZstdStream = () =>
+const openZstdStream = () =>
   createZstdDecompress({ chunkSize, rejectGarbageAfterEnd: true, params: { [constants.ZSTD_d_windowLogMax]: 27 } });
 
 /** One native stream for all frames, where zlib reads on after the first: 4500 frames cost as little as one. */

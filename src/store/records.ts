@@ -113,8 +113,8 @@ export class RecordStore {
     this.#forget(key);
     const name = recordName(key);
     await this.#files.inTurn(name, async () => {
-      // Again: a read may have brought it back before its turn came.
-      this.#forget(key);
+      // Again, for a read may have brought it back; but what was put since is not ours to forget.
+      if (!this.#dirty.has(key)) this.#forget(key);
       await this.#files.remove(name);
     });
   }

@@ -78,7 +78,7 @@ export class ScriptedUpstream {
   }
 
   /** Any other resource, or any other content in place of one. */
-  answer(path: string, resource: Partial<Resource> & { readonly content: Content | string }): void {
+  answer(path: string, resource: Partial<Omit<Resource, 'content'>> & { readonly content: Content | string }): void {
     const { content } = resource;
     const held = typeof content === 'string' ? inMemory(content) : content;
     this.#table.set(path, { ...resource, content: held });

@@ -92,22 +92,15 @@ export interface Rig {
 
 /** A store that is closed when the test ends. Floor 0: the machine that runs the tests may be full. */
 export const openForms = async (t: Test, options: Partial<FormStoreOptions> = {}): Promise<Rig> => {
+  let store: FormStore | undefined;
+  // Before the first testdir(): tap removes the directory ahead of teardowns that come after that.
+  t.teardown(async () => await store?.close());
   const dir = options.dir ?? t.testdir();
   const clock = new FakeClock();
   const log = new CollectedLog();
   const files = new FakeFiles();
-  const usual = {
-    dir,
-    maxBytes: 256 * MIB,
-    memoryBytes: 16 * MIB,
-    clock,
-    durable: false,
-    freeBytesFloor: 0,
-    log,
-    files,
-  };
-  const store = await FormStore.open({ ...usual, ...options });
-  t.teardown(() => store.close());
+  const bounds = { maxBytes: 256 * MIB, memoryBytes: 16 * MIB, freeBytesFloor: 0 };
+  store = await FormStore.open({ dir, ...bounds, clock, durable: false, log, files, ...options });
   return { store, dir, clock, log, files };
 };
 

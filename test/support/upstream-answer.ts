@@ -3,6 +3,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Clock, pause } from '../../src/core/clock.ts';
+import { unreadBytes } from './unread-bytes.ts';
 import type { Exchange } from './upstream-exchange.ts';
 import { type Extent, extentOf } from './upstream-extent.ts';
 import type { Plan, Stop } from './upstream-plan.ts';
@@ -38,6 +39,14 @@ const orGone = (promise: Promise<unknown>, gone: AbortSignal): Promise<void> =>
       resolve();
     }, reject);
   });
+
+/** RST throws away what the client has not read: give it the time to, but not for ever. */
+const allRead = async (socket: Socket, gone: AbortSignal): Promise<void> => {
+  const until = performance.now() + 1000;
+  while (!gone.aborted && unreadBytes(socket) > 0 && performance.now() < until) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+};
 
 class Answering {
   readonly #plan: Plan;
@@ -171,8 +180,11 @@ class Answering {
     const { socket, gone } = this.#wire;
     if (how === 'silence') await orGone(new Promise(() => {}), gone);
     this.#exchange.ended = 'cut';
-    if (how === 'reset') socket.resetAndDestroy();
-    else socket.destroySoon();
+    if (how === 'fin') socket.destroySoon();
+    else {
+      await allRead(socket, gone);
+      socket.resetAndDestroy();
+    }
     return false;
   }
 

@@ -14,7 +14,7 @@ export const withHeader =
 /** An error answer, with a text that a careless proxy might pass on. */
 export const status = (code: number, text = `scripted ${code}\n`): Fault => {
   const content = inMemory(text);
-  return (plan) => ({ ...plan, status: code, content, ranges: false, framing: 'length' });
+  return (plan) => ({ ...plan, status: code, content, ranges: false, etag: null, framing: 'length' });
 };
 
 export const content =
@@ -72,6 +72,7 @@ export const redirect =
     status: code,
     content: inMemory(''),
     ranges: false,
+    etag: null,
     framing: 'length',
     headers: [...plan.headers, ['Location', url]],
   });

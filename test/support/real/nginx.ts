@@ -20,6 +20,7 @@ export interface Nginx {
   /** With the prefix, without a final slash. */
   readonly url: string;
   readonly port: number;
+  readonly pid: number;
   /** Kills it, which resets what it still sends. */
   stop(): Promise<void>;
 }
@@ -92,7 +93,9 @@ const tryPort = async (scope: Scope, port: number, options: NginxOptions): Promi
   });
   if (printed.includes(isListening)) {
     child.stderr.removeAllListeners('data').resume();
-    return { url: `http://127.0.0.1:${port}${(options.prefix ?? '/').replace(/\/$/, '')}`, port, stop };
+    const { pid } = child;
+    if (pid === undefined) throw new Error('what prints has a process');
+    return { url: `http://127.0.0.1:${port}${(options.prefix ?? '/').replace(/\/$/, '')}`, port, pid, stop };
   }
   await stop();
   if (printed.includes('Address already in use')) return null;

@@ -4,8 +4,9 @@ import { constants, zstdCompressSync } from 'node:zlib';
 import t from 'tap';
 import { FzstdEngine } from '../../../src/codec/fzstd-engine.ts';
 import { GuardedDecoder } from '../../../src/codec/guard.ts';
+import { openDecoder } from '../../../src/codec/open.ts';
 import { zstdBomb } from '../../support/bombs.ts';
-import { feed, rejection, run } from '../../support/codec-run.ts';
+import { rejection, run } from '../../support/codec-run.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { refuseLeaks } from '../../support/leaks.ts';
 import { seededBytes } from '../../support/seeded.ts';
@@ -82,19 +83,20 @@ t.test('a worker that decodes nothing is given up', async (t) => {
   t.equal(clock.armed, 0);
 });
 
-t.test('a worker asleep, waiting for its sink, ends with close', async () => {
-  const decoder = new GuardedDecoder(
-    (deliver) => new FzstdEngine(deliver),
-    () => decoder.pause(),
+t.test('a worker asleep, waiting for its sink, ends with close', async (t) => {
+  const owed = Promise.withResolvers<void>();
+  let decoded = 0;
+  const decoder = openDecoder(
+    'zstd',
+    (piece) => {
+      decoder.pause();
+      decoded += piece.length;
+      if (decoded > 2 * MiB) owed.resolve(); // Now it sleeps.
+    },
+    options,
   );
   const writing = rejection(decoder.write(zstdBomb(16 * MiB)));
-  await feed(
-    new GuardedDecoder(
-      (deliver) => new FzstdEngine(deliver),
-      () => {},
-    ),
-    [zstdBomb(16 * MiB)],
-  );
+  await owed.promise;
   decoder.close();
-  await writing;
+  t.match(await writing, { code: 'CLOSED' });
 }); // That nothing is left open is seen at the end.

@@ -6,16 +6,7 @@ import t from 'tap';
 import { MIB } from '../../../src/store/form.ts';
 import type { FormStore } from '../../../src/store/forms.ts';
 import { refuseLeaks } from '../../support/leaks.ts';
-import {
-  type Body,
-  filesBelow,
-  identityBody,
-  isFile,
-  keep,
-  openForms,
-  pathOf,
-  readAll,
-} from '../../support/store-rig.ts';
+import { type Body, filesBelow, identityBody, isFile, keep, openForms, pathOf } from '../../support/store-rig.ts';
 
 /** Body and footer of what `identityBody` makes with this many bytes. */
 const diskBytes = (size: number): number =>

@@ -7,7 +7,7 @@ import { refuseLeaks } from '../../support/leaks.ts';
 import { encodedBody, filesBelow, identityBody, keep, openForms, pathOf, readAll } from '../../support/store-rig.ts';
 
 for (const durable of [false, true])
-  for (const size of [0, 1, 4096, MIB - 1, MIB, MIB + 1, 3 * MIB, 3 * MIB + 7])
+  for (const size of [0, 4096, MIB, MIB + 1, 3 * MIB + 7])
     t.test(`${size} bytes, ${durable ? 'synced' : 'unsynced'}: kept, found, read`, async (t) => {
       refuseLeaks(t);
       const { store, dir } = await openForms(t, { durable });
@@ -38,7 +38,7 @@ t.test('ranges, in pieces of at most one MiB', async (t) => {
   const { store } = await openForms(t);
   const body = identityBody('ranges', 3 * MIB + 500);
   const form = await keep(store, body);
-  const ends = [0, 1, 500, MIB - 1, MIB, MIB + 1, 2 * MIB + 3, 3 * MIB, 3 * MIB + 500];
+  const ends = [0, 1, MIB, 2 * MIB - 1, 2 * MIB + 3, 3 * MIB, 3 * MIB + 500];
   for (const start of ends)
     for (const end of ends.filter((end) => end >= start)) {
       const pieces = await Array.fromAsync(form.read(start, end));

@@ -8,39 +8,25 @@ import { RecordStore } from '../../../src/store/records.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { refuseLeaks } from '../../support/leaks.ts';
 import { killChild, startChild } from '../../support/store-killed-child.ts';
-import { CollectedLog, filesBelow, identityBody, keep, openForms, readAll } from '../../support/store-rig.ts';
+import { filesBelow, identityBody, keep, openForms, readAll } from '../../support/store-rig.ts';
 
-t.test('killed in the middle of a spool: nothing is left of it', async (t) => {
+t.test('killed in the middle of a spool, and right after durable keeps and puts', async (t) => {
   refuseLeaks(t);
   const dir = t.testdir();
-  await killChild(await startChild('spool', dir));
-  t.equal((await readdir(join(dir, 'spool'))).length, 1);
-  const { store } = await openForms(t, { dir });
-  t.same(await readdir(join(dir, 'spool')), []);
-  t.match(store.stats(), { objects: 0, bytes: 0 });
-});
-
-t.test('killed right after a durable keep: small and large are there', async (t) => {
-  refuseLeaks(t);
-  const dir = t.testdir();
-  await killChild(await startChild('keep', dir));
+  await killChild(await startChild('fill', dir));
+  t.equal((await readdir(join(dir, 'spool'))).length, 1, 'it was in the middle of it');
   const { store, log } = await openForms(t, { dir });
+  t.same(await readdir(join(dir, 'spool')), []);
   for (const body of [identityBody('small', 5000), identityBody('large', 3_000_000)]) {
     const form = await store.find(body.proof.digest, 'identity');
     t.ok(form && (await readAll(form)).equals(body.bytes));
   }
   t.equal(store.stats().objects, 2);
-  t.same(log.lines, []);
-});
-
-t.test('killed right after durable puts: the last of each key is there', async (t) => {
-  refuseLeaks(t);
-  const dir = t.testdir();
-  await killChild(await startChild('put', dir));
-  const records = await RecordStore.open({ dir, clock: new FakeClock(), durable: true, log: new CollectedLog() });
-  t.same(await records.get('a'), { n: 2 });
+  const records = await RecordStore.open({ dir, clock: new FakeClock(), durable: true, log });
+  t.same(await records.get('a'), { n: 2 }, 'the last put');
   t.equal(await records.get('b'), 'two');
   await records.close();
+  t.same(log.lines, []);
 });
 
 t.test('what is not ours is left alone', async (t) => {

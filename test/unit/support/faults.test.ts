@@ -3,7 +3,7 @@
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import t, { type Test as Tap } from 'tap';
 import { type CacheObject, makeObject } from '../../support/cache-object.ts';
-import { type BodyKind, encodePlainly } from '../../support/encodings.ts';
+import type { BodyKind } from '../../support/encodings.ts';
 import {
   badChunk,
   content,
@@ -219,6 +219,13 @@ t.test('bodies without end', async (t) => {
   }
 });
 
+t.test('a reset comes when all before it was read', async (t) => {
+  refuseLeaks(t);
+  const held = await makeObject({ seed: 'reset', sizeBytes: 8_000_000, kind: 'none' });
+  const { answer } = await ask([resetAfter(7_000_000)], {}, { held });
+  t.match(answer, { ended: 'reset', bodyBytes: 7_000_000 });
+});
+
 t.test('redirects', async (t) => {
   refuseLeaks(t);
   const upstream = await startUpstream({ caches: [{ name: 'lab', isPublic: true }] });
@@ -268,7 +275,6 @@ t.test('a coding on top', async (t) => {
   t.match(answer.headers, { 'content-encoding': 'gzip', 'x-other': 'a' });
   t.ok(gunzipSync(answer.body).equals(bytes));
   t.ok((await ask([content(inMemory('else'))])).answer.body.equals(Buffer.from('else')));
-  t.ok((await encodePlainly(bytes, 'none')).equals(bytes));
 });
 
 t.test('ranges', async (t) => {
@@ -300,13 +306,12 @@ t.test('ranges', async (t) => {
 
 t.test('pace', async (t) => {
   refuseLeaks(t);
-  const firstBytes = async (fault: Fault, abortAfterBytes: number) =>
-    (await ask([fault], { abortAfterBytes, timeoutMs: 2000 })).answer;
+  const firstBytes = async (fault: Fault, abortAfterBytes: number) => (await ask([fault], { abortAfterBytes })).answer;
   const slowed = await firstBytes(slow(100_000), 10_000);
-  t.ok(slowed.ms > 70 && slowed.ms < 400, `10 kB in ${slowed.ms} ms`);
+  t.ok(slowed.ms > 70 && slowed.ms < 1500, `10 kB in ${slowed.ms} ms`);
   const dripped = await firstBytes(drip(200), 20);
-  t.ok(dripped.ms > 70 && dripped.ms < 400, `20 bytes in ${dripped.ms} ms`);
-  t.equal(dripped.bodyBytes, 20, 'one by one');
+  t.ok(dripped.ms > 70 && dripped.ms < 1500, `20 bytes in ${dripped.ms} ms`);
+  t.ok(dripped.bodyBytes < 200, 'in crumbs');
   const delayed = await firstBytes(delay(50), 1);
   t.ok((delayed.headMs ?? 0) >= 49);
 });

@@ -12,7 +12,7 @@ import { HttpConnection } from '../../support/http-connection.ts';
 import { refuseLeaks } from '../../support/leaks.ts';
 import { lazyNar } from '../../support/nar.ts';
 import { startUpstream, type UpstreamOptions } from '../../support/scripted-upstream.ts';
-import { inMemory, lazily } from '../../support/upstream-plan.ts';
+import { lazily } from '../../support/upstream-plan.ts';
 
 const one = await makeObject({ seed: 1, like: 'nix', kind: 'xz' });
 const attic = await makeObject({ seed: 2 });
@@ -42,6 +42,8 @@ t.test('a plain Nix cache', async (t) => {
   t.match(head, { status: 200, bodyBytes: 0, headers: { 'content-length': String(nar.body.length) } });
   t.equal((await get(`${upstream.url()}/${attic.narinfoPath}`)).status, 404);
   t.equal((await put(upstream.url() + paths.nar, 'x')).status, 405);
+  upstream.answer('/log/x', { content: 'text', contentType: 'text/plain' });
+  t.match(await get(`${upstream.url()}/log/x`), { complete: true, headers: { 'content-type': 'text/plain' } });
   upstream.remove(paths.nar);
   t.equal((await get(upstream.url() + paths.nar)).status, 404);
 });
@@ -69,14 +71,11 @@ t.test('Attic caches, each with its own readers', async (t) => {
   t.match(JSON.parse(refused.body.toString()), { code: 401, error: 'Unauthorized' });
   const read = await get(upstream.origin + priv.narinfo, { headers: { Authorization: 'Bearer good' } });
   t.equal(read.body.toString(), attic.narinfo);
-  t.match(
-    (await get(`${upstream.url('priv')}/x.narinfo`, { headers: { authorization: 'Bearer good' } })).body.toString(),
-    {
-      error: /NoSuchObject/,
-    }.error,
-  );
-  const { body, version, framing } = { ...(await get(upstream.origin + lab.nar, { version: '1.0' })), version: '1.0' };
-  t.strictSame({ body, version, framing }, { body: attic.body.bytes, version: '1.0', framing: 'close' });
+  const absent = await get(`${upstream.url('priv')}/x.narinfo`, { headers: { Authorization: 'Bearer good' } });
+  t.match(JSON.parse(absent.body.toString()), { code: 404, error: 'NoSuchObject' });
+  const old = await get(upstream.origin + lab.nar, { version: '1.0' });
+  t.match(old, { framing: 'close', ended: 'fin' });
+  t.ok(old.body.equals(attic.body.bytes));
 });
 
 t.test('when a fault applies', async (t) => {
@@ -162,7 +161,7 @@ t.test('connections are kept alive', async (t) => {
   );
   upstream.dropConnections();
   const pipelined = `GET ${narinfo} HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(2);
-  t.match((await sendRaw(upstream.url(), pipelined, { quietMs: 40 })).answers, [{ status: 200 }, { status: 200 }]);
+  t.match((await sendRaw(upstream.url(), pipelined, { quietMs: 300 })).answers, [{ status: 200 }, { status: 200 }]);
   t.match((await sendRaw(upstream.url(), 'nonsense\r\n\r\n')).answers, [{ status: 400 }]);
 });
 
@@ -257,5 +256,4 @@ t.test('a large body is never held, and waits for its reader', async (t) => {
   t.ok(process.memoryUsage().rss - before < 128 * 1024 * 1024);
   const tail = await get(`${upstream.url()}/nar/big`, { abortAfterBytes: 1 });
   t.equal(tail.ended, 'aborted');
-  t.ok(inMemory('x').sizeBytes === 1);
 });

@@ -1,0 +1,37 @@
+// What `cleanmiss status` makes of a status: words for people, and an exit code for scripts.
+
+import type { Status } from './status.ts';
+
+/** 0 fine, 1 degraded or findings, 3 quarantined. */
+export const statusExit = ({ health, gate, quarantine, incident, suspects, upstream }: Status): 0 | 1 | 3 => {
+  if (quarantine.length > 0) return 3;
+  const isWell = health.state === 'green' || (health.state === 'unknown' && health.class === null);
+  const isOpen = Object.values(gate).every(({ writes }) => writes === 'allowed');
+  return isWell && isOpen && incident === null && suspects.open === 0 && upstream.breaker !== 'open' ? 0 : 1;
+};
+
+const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+
+export const statusText = (status: Status): string => {
+  const { health, gate, quarantine, incident, suspects, store, fills, upstream, redirectsRefused } = status;
+  const row = (name: string, text: string): string => `${name.padEnd(11)} ${text}`;
+  const writes = Object.entries(gate).map(
+    ([front, { writes, reason }]) => `${front} ${writes}${reason === null ? '' : ` (${reason})`}`,
+  );
+  return [
+    row('health', `${health.state}${health.class === null ? '' : ` (${health.class})`} since ${health.since}`),
+    row('writes', writes.join(', ')),
+    ...quarantine.map(({ scope, reason, since, by }) =>
+      row('quarantine', `${scope} since ${since} by ${by}: ${reason}`),
+    ),
+    ...(incident === null ? [] : [row('incident', `${incident.id} (${incident.class}) since ${incident.openedAt}`)]),
+    row('upstream', upstream.breaker === null ? 'none' : upstream.breaker === 'open' ? 'breaker open' : 'answers'),
+    ...redirectsRefused.map(({ host, count }) =>
+      row('redirects', `to ${host} refused ${count} times: is it missing from nix.redirectHosts?`),
+    ),
+    row('suspects', `${suspects.open} open, ${suspects.held} held`),
+    row('store', `${gib(store.bytes)} of ${gib(store.maxBytes)} in ${store.objects} objects`),
+    row('fills', `${fills.active} active`),
+    '',
+  ].join('\n');
+};
