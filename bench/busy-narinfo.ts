@@ -37,7 +37,10 @@ export const busyNarinfo = async (scope: Scope): Promise<Figure> => {
     };
     const carrying = carry();
     await after(HEAD_START_MS);
-    const { p99Ms } = await Promise.race([wrk(scope, stage.urls[way], asked, LOAD), carrying.then(() => ({ p99Ms: Number.NaN }))]);
+    const { p99Ms } = await Promise.race([
+      wrk(scope, stage.urls[way], asked, LOAD),
+      carrying.then(() => ({ p99Ms: Number.NaN })),
+    ]);
     isOver = true;
     await carrying;
     return p99Ms;

@@ -76,5 +76,11 @@ export const hugeNar = async (scope: Scope): Promise<Figure> => {
     if (ours.sha256 !== direct.sha256) throw new Error(`${pass}: other bytes than the upstream's`);
   }
   const values = { cleanmiss: await memoryOf(house.pid, 'VmHWM') };
-  return { name: 'memory, 3 GiB NAR passed', unit: 'MB peak', values, ratios: {}, target: { than: 'nothing', atMost: 300 } };
+  return {
+    name: 'memory, 3 GiB NAR passed',
+    unit: 'MB peak',
+    values,
+    ratios: {},
+    target: { than: 'nothing', atMost: 300 },
+  };
 };

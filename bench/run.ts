@@ -34,7 +34,9 @@ for (const name of names) {
   if (measure === undefined) throw new Error(`--only ${name}: accepted: ${Object.keys(figures).join(', ')}`);
   await using opened = new AsyncDisposableStack();
   const startedAt = performance.now();
-  measuredFigures.push(...[await measure({ teardown: (action) => opened.defer(async () => void (await action())) })].flat());
+  measuredFigures.push(
+    ...[await measure({ teardown: (action) => opened.defer(async () => void (await action())) })].flat(),
+  );
   console.error(`${name}: ${((performance.now() - startedAt) / 1000).toFixed(0)} s`);
 }
 console.log(options.json ? JSON.stringify(measuredFigures, null, 2) : asTable(measuredFigures));

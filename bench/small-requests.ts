@@ -33,8 +33,11 @@ export const smallBodies = async (scope: Scope): Promise<Figure> => {
   const paths = await Promise.all(narinfoPaths.map((path) => narPathOf(stage.house, path.slice(1))));
   const narPaths = paths.map((path) => `/${path}`);
   await wrk(scope, stage.urls.cleanmiss, narPaths, LOAD);
-  return await measured({ name: '64 KiB NAR, stored', unit: 'requests/s', rounds: ROUNDS, target: TARGET }, async (way) => {
-    const { requestsPerSecond } = await wrk(scope, stage.urls[way], narPaths, LOAD);
-    return requestsPerSecond;
-  });
+  return await measured(
+    { name: '64 KiB NAR, stored', unit: 'requests/s', rounds: ROUNDS, target: TARGET },
+    async (way) => {
+      const { requestsPerSecond } = await wrk(scope, stage.urls[way], narPaths, LOAD);
+      return requestsPerSecond;
+    },
+  );
 };

@@ -11,7 +11,7 @@ import type { Clock } from './core/clock.ts';
 import { spellListen } from './core/listen.ts';
 import { RetryBudget } from './core/retry-budget.ts';
 import { type Telemetry, verdictReason } from './core/telemetry.ts';
-import { openGate } from './gate/gate.ts';
+import { type Gate, openGate } from './gate/gate.ts';
 import { Access } from './nix/access.ts';
 import { CacheInfos } from './nix/cache-infos.ts';
 import type { TextPorts } from './nix/fetch-text.ts';
@@ -47,13 +47,15 @@ export interface House {
 interface Outer {
   readonly clock: Clock;
   readonly log: Logger;
+  /** Until health and quarantine are at home here: who decides writes, where not every one is allowed. */
+  readonly gate?: Gate;
 }
 
 /** A push from a laptop pauses longer than an upstream may; it holds a spool meanwhile. */
 const UPLOAD_IDLE_MS = 60_000;
 
 /** Opens everything. Rejects with codes OWNED, FORMAT, DISK or EADDRINUSE; whatever was opened is closed again then. */
-export const compose = async (config: Config, { clock, log }: Outer): Promise<House> => {
+export const compose = async (config: Config, { clock, log, gate = openGate() }: Outer): Promise<House> => {
   await using opened = new AsyncDisposableStack();
   const metrics = new Metrics(['nix']);
 
@@ -61,7 +63,7 @@ export const compose = async (config: Config, { clock, log }: Outer): Promise<Ho
   const heart = makeHeart(config, clock, store, metrics);
   opened.defer(() => heart.obtainer.close());
 
-  const nix = await makeNixFront(config, { clock, log }, { ...store, ...heart, telemetry: metrics }, opened);
+  const nix = await makeNixFront(config, { clock, log }, { ...store, ...heart, gate, telemetry: metrics }, opened);
   const admin = adminServer({
     clock,
     log,
@@ -143,6 +145,7 @@ const makeHeart = (config: Config, clock: Clock, { forms, ledger }: Store, telem
 type Heart = ReturnType<typeof makeHeart>;
 
 interface NixParts extends Store, Heart {
+  readonly gate: Gate;
   readonly telemetry: Telemetry;
 }
 
@@ -160,7 +163,7 @@ const releaseOf = ({ release }: Config) => ({
 
 /** Our own store is the cache: a NAR and its narinfo are pushed here, and served while they are here. */
 const ownNixFront = async (config: Config, { clock, log }: Outer, parts: NixParts) => {
-  const { forms, records: infos, ledger, obtainer, telemetry } = parts;
+  const { forms, records: infos, ledger, obtainer, gate, telemetry } = parts;
   const records = new NarinfoRecords(infos, clock);
   const access = new Access({
     clock,
@@ -184,7 +187,7 @@ const ownNixFront = async (config: Config, { clock, log }: Outer, parts: NixPart
     },
     writes: ownWrites({
       clock,
-      gate: openGate(),
+      gate,
       telemetry,
       forms,
       records,
@@ -208,7 +211,7 @@ const upstreamNixFront = (
   parts: NixParts,
   opened: AsyncDisposableStack,
 ) => {
-  const { records: rows, obtainer, suspects, telemetry } = parts;
+  const { records: rows, obtainer, suspects, gate, telemetry } = parts;
   const { firstByteMs, idleMs } = config.upstream;
   const ca = config.nix.upstreamCa ?? null;
   const basePath = (config.nix.prefix ?? '').slice(1);
@@ -257,7 +260,7 @@ const upstreamNixFront = (
     writes: (server) =>
       forwardWrites(server, {
         clock,
-        gate: openGate(),
+        gate,
         telemetry,
         origin,
         authority,

@@ -75,6 +75,7 @@ export const serve = async (config: Config, stage: Stage): Promise<void> => {
     const house = await stage
       .compose(config, { clock, log })
       .catch((error) => Promise.reject(explainFault(error, config)));
+    log.info({ nix: house.nix.address, admin: house.admin.address }, 'listening');
     stage.onOpen(house);
     await stopped;
     await house.close();

@@ -28,11 +28,3 @@ export interface Telemetry {
 }
 
 export const verdictReason = (failure: Failure): VerdictReason => ('reason' in failure ? failure.reason : 'none');
-
-/** For parts whose counts nobody reads, as in tests and one-shot checks. */
-export const silentTelemetry: Telemetry = {
-  request() {},
-  verdict() {},
-  transfer() {},
-  writeRefused() {},
-};

@@ -33,6 +33,7 @@ const VISIBILITY = 'x-attic-cache-visibility';
 export class Access {
   readonly #ports: AccessPorts;
   readonly #secret = randomBytes(32);
+  readonly #anonymous = this.#keyed(null);
   /** Monotonic ms of the last acceptance, by credential and cache. */
   readonly #acceptedAt = new Lru<number>({ maxEntries: MAX_ACCEPTED, maxBytes: Infinity });
   /** How, and at which monotonic ms, a cache was last seen to be public. */
@@ -47,8 +48,7 @@ export class Access {
   }
 
   credentials(authorization: string | undefined): Credentials {
-    const key = createHmac('sha256', this.#secret).update(authorization ?? '').digest('base64');
-    return { value: authorization ?? null, key };
+    return authorization === undefined ? this.#anonymous : this.#keyed(authorization);
   }
 
   /** Notes that the upstream answered these credentials with what only a reader gets. */
@@ -82,6 +82,10 @@ export class Access {
         if (this.#isWithin(this.#acceptedAt.get(key), graceMs)) return 'yes';
         return (await this.#wasPublic(cache)) ? 'yes' : 'unknown';
     }
+  }
+
+  #keyed(value: string | null): Credentials {
+    return { value, key: createHmac('sha256', this.#secret).update(value ?? '').digest('base64') };
   }
 
   #isWithin(at: number | undefined, ms: number): boolean {

@@ -3,12 +3,15 @@
 import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 
-/** Our own address as this client spelled it: `http://host:port`. */
-export const endpointsAt = (request: IncomingMessage): string => {
+/** How the client speaks to us, or to a proxy before us. */
+export const protocolOf = (request: IncomingMessage): 'http' | 'https' => {
   const isTls = 'encrypted' in request.socket && (request.socket as TLSSocket).encrypted;
-  const isForwardedTls = request.headers['x-forwarded-proto'] === 'https';
-  return `${isTls || isForwardedTls ? 'https' : 'http'}://${request.headers.host ?? ''}`;
+  return isTls || request.headers['x-forwarded-proto'] === 'https' ? 'https' : 'http';
 };
+
+/** Our own address as this client spelled it: `http://host:port`. */
+export const endpointsAt = (request: IncomingMessage): string =>
+  `${protocolOf(request)}://${request.headers.host ?? ''}`;
 
 /**
  * A cache-config with `api_endpoint` and `substituter_endpoint` moved to `origin`: the first at its root, where our own

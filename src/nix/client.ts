@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../core/clock.ts';
+import { CleanmissError } from '../core/errors.ts';
 import type { Asker } from '../proof/obtain.ts';
 import type { Access, Credentials } from './access.ts';
 
@@ -19,17 +20,28 @@ export interface NixClient {
   refiller(): Omit<Asker, 'fetch'>;
 }
 
+/** One for all: an error that is made anew for every answer costs more than the answer's head. */
+const GONE = new CleanmissError('GONE', 'client', 'the client is gone');
+
+/** Aborted when the client goes before its answer has ended. */
+const whileWaiting = (response: ServerResponse): AbortSignal => {
+  if (response.destroyed) return AbortSignal.abort(GONE);
+  const gone = new AbortController();
+  response.once('close', () => {
+    if (!response.writableFinished) gone.abort(GONE);
+  });
+  return gone.signal;
+};
+
 export const nixClient = (
   ports: { readonly clock: Clock; readonly access: Access; readonly release: Release },
   request: IncomingMessage,
   response: ServerResponse,
 ): NixClient => {
   const credentials = ports.access.credentials(request.headers.authorization);
-  const gone = new AbortController();
-  response.once('close', () => gone.abort());
   const refiller = () => ({
     client: `${request.socket.remoteAddress} ${credentials.key}`,
-    signal: gone.signal,
+    signal: whileWaiting(response),
     deadline: ports.clock.monotonic() + ports.release.budgetMs,
     follow: 'never' as const,
   });

@@ -8,7 +8,9 @@ import type { HttpAnswer } from './http-upstream.ts';
 const CODINGS: Readonly<Record<string, Encoding>> = { gzip: 'gzip', 'x-gzip': 'gzip', br: 'br', zstd: 'zstd' };
 
 /** The body as it was before, streamed and no faster than it is read; null for a coding, or two, that we can't undo. */
-export const undoContentCoding = (answer: HttpAnswer): { readonly bytes: AsyncIterable<Buffer>; readonly isCoded: boolean } | null => {
+export const undoContentCoding = (
+  answer: Pick<HttpAnswer, 'headers' | 'body'>,
+): { readonly bytes: AsyncIterable<Buffer>; readonly isCoded: boolean } | null => {
   const named = answer.headers['content-encoding'];
   if (named === undefined || named === '' || named === 'identity') return { bytes: answer.body, isCoded: false };
   const coding = typeof named === 'string' ? named.toLowerCase() : '';

@@ -59,6 +59,3 @@ const discard = (answer: HttpAnswer): void => {
   answer.body.on('error', () => {});
   answer.body.destroy();
 };
-
-/** For what only our store can have. */
-export const fetchNothing: Fetch = () => Promise.resolve({ kind: 'absent' });

@@ -1,11 +1,18 @@
 // Passes admitted writes on to the upstream, streamed both ways, and its answers back in a form that no client hangs on.
 
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
 import httpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Agent } from 'undici';
+import { protocolOf } from './attic-endpoints.ts';
+import { undoContentCoding } from './content-coding.ts';
+import { withoutHop } from './hop-by-hop.ts';
+import { type HttpAnswer, trusting } from './http-upstream.ts';
 import { atticError } from './pass-through.ts';
+import { sendStream, sendText } from './send.ts';
 import { readTarget } from './target.ts';
-import { admitWrite, invite, type WritePorts } from './writes.ts';
+import { admitWrite, drain, invite, type WritePorts } from './writes.ts';
 
 export interface ForwardPorts extends WritePorts {
   readonly origin: string;
@@ -18,8 +25,6 @@ export interface ForwardPorts extends WritePorts {
 
 /** Attic over an ill store took up to 80 s for its 500, and over a hung one more than five minutes. */
 const ANSWER_MS = 600_000;
-/** Both the hop's own headers and what must not pass a shared cache. */
-const DROPPED = new Set(['set-cookie', 'connection', 'keep-alive', 'proxy-authenticate', 'te', 'trailer', 'upgrade', 'content-encoding']);
 
 /** Registers the write methods on `app`. */
 export const forwardWrites = (app: FastifyInstance, ports: ForwardPorts): void => {
@@ -27,15 +32,19 @@ export const forwardWrites = (app: FastifyInstance, ports: ForwardPorts): void =
     allowH2: false,
     headersTimeout: ANSWER_MS,
     bodyTimeout: ANSWER_MS,
-    ...(ports.ca === null ? {} : { connect: { ca: ports.ca } }),
+    connect: trusting(ports.ca),
   });
   app.addHook('onClose', () => agent.destroy());
+  // Fastify's own parsers would read plain text and JSON whole, and before the gate is asked.
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (request, _payload, done) => done(null, detached(ports, request.raw)));
   void app.register(httpProxy, {
     upstream: ports.origin,
     prefix: '/',
     rewritePrefix: ports.basePath === '' ? '/' : `/${ports.basePath}/`,
     httpMethods: ['PUT', 'POST', 'PATCH', 'DELETE'],
     undici: agent,
+    proxyPayloads: false,
     disableRequestLogging: true,
     disableCache: true,
     preHandler: async (request: FastifyRequest, reply: FastifyReply) => {
@@ -45,42 +54,73 @@ export const forwardWrites = (app: FastifyInstance, ports: ForwardPorts): void =
     replyOptions: {
       // Its own default asks again eleven times after a 503.
       retryDelay: () => null,
-      rewriteRequestHeaders: (request: FastifyRequest, headers: Record<string, unknown>) => upstreamHeaders(ports, request, headers),
-      rewriteHeaders: (headers: Record<string, unknown>) => clientHeaders(headers),
-      onResponse: (request: FastifyRequest, reply: FastifyReply, answer: unknown) => passBack(ports, request, reply, answer),
-      onError: (reply: FastifyReply) => sendUnreachable(reply),
+      rewriteRequestHeaders: (request: FastifyRequest, headers: HttpAnswer['headers']) =>
+        upstreamHeaders(ports, request.raw, headers),
+      onResponse: (request: FastifyRequest, reply: FastifyReply, answer: unknown) =>
+        // What reply-from hands over: its types leave it open.
+        void passBack(ports, request.raw, reply.hijack().raw, answer as UpstreamAnswer),
+      onError: (reply: FastifyReply) => sendUnreachable(reply.request.raw, reply.hijack().raw),
     },
   } as Parameters<typeof httpProxy>[1]);
 };
 
-const upstreamHeaders = ({ authority }: ForwardPorts, request: FastifyRequest, headers: Record<string, unknown>) => {
-  const { expect: _, ...kept } = headers;
-  return { ...kept, host: authority, 'x-forwarded-proto': request.headers['x-forwarded-proto'] ?? request.protocol };
+interface UpstreamAnswer {
+  readonly statusCode: number;
+  readonly headers: HttpAnswer['headers'];
+  readonly stream: Readable;
+}
+
+/**
+ * The body, with a life of its own: it is destroyed when the upstream ends the upload early, and the request must go on
+ * then, or its client, who still sends, would never read the answer.
+ */
+const detached = (ports: ForwardPorts, request: IncomingMessage): Readable =>
+  Readable.from(request.iterator({ destroyOnReturn: false }), { objectMode: false }).once('close', () => {
+    if (!request.complete && !request.destroyed) drain(ports.clock, request);
+  });
+
+const upstreamHeaders = ({ authority }: ForwardPorts, request: IncomingMessage, headers: HttpAnswer['headers']) => {
+  const { expect: _, ...kept } = withoutHop(headers);
+  return { ...kept, host: authority, 'x-forwarded-proto': protocolOf(request) };
 };
 
-const clientHeaders = (headers: Record<string, unknown>) =>
-  Object.fromEntries(Object.entries(headers).filter(([name, value]) => !DROPPED.has(name) && value !== ''));
+/** What must not pass a shared cache, or is no more true once a Content-Encoding is undone. */
+const clientHeaders = (headers: HttpAnswer['headers'], isCoded: boolean): Record<string, string | string[]> => {
+  const dropped = new Set(['set-cookie', 'content-encoding', ...(isCoded ? ['content-length', 'etag'] : [])]);
+  return Object.fromEntries(Object.entries(withoutHop(headers)).filter(([name, value]) => !dropped.has(name) && value !== ''));
+};
 
-const isApi = (request: FastifyRequest): boolean => readTarget(request.raw.url ?? '').kind === 'attic-api';
+/** A Nix that gets one of these sends the body again, five times in all, and Nix 2.8 hangs on it. */
+const isRetriedByNix = (status: number): boolean => status >= 500 || status === 429 || status === 408;
 
-const passBack = (ports: ForwardPorts, request: FastifyRequest, reply: FastifyReply, answer: unknown): void => {
-  // What reply-from hands over: its types leave it open.
-  const { stream } = answer as { readonly stream: NodeJS.ReadableStream };
-  const target = readTarget(request.raw.url ?? '');
-  if (target.kind === 'narinfo' && reply.statusCode < 300) ports.onNarinfoWritten(target.cache, target.storeHash);
-  if (isApi(request) || reply.statusCode < 500) {
-    void reply.send(stream);
-    return;
-  }
-  stream.resume();
+const isApi = (request: IncomingMessage): boolean => readTarget(request.url ?? '').kind === 'attic-api';
+
+/** Never rejects. */
+const passBack = async (
+  ports: ForwardPorts,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { statusCode: status, headers, stream }: UpstreamAnswer,
+): Promise<void> => {
   stream.on('error', () => {});
-  void reply.code(403).removeHeader('content-length').type('text/plain').send(`The cache could not store this: it answered ${answerStatus(answer)}.\n`);
+  const target = readTarget(request.url ?? '');
+  if (target.kind === 'narinfo' && status < 300) ports.onNarinfoWritten(target.cache, target.storeHash);
+  if (target.kind !== 'attic-api' && isRetriedByNix(status)) {
+    stream.resume();
+    return sendText(response, 403, `The cache could not store this: it answered ${status}.\n`);
+  }
+  try {
+    const content = undoContentCoding({ headers, body: stream });
+    if (content === null) throw new Error('a Content-Encoding that we do not know');
+    await sendStream(response, status, clientHeaders(headers, content.isCoded), content.bytes);
+  } catch {
+    stream.destroy();
+    sendUnreachable(request, response);
+  }
 };
 
-const answerStatus = (answer: unknown): number => (answer as { readonly statusCode: number }).statusCode;
-
-const sendUnreachable = (reply: FastifyReply): void => {
+const sendUnreachable = (request: IncomingMessage, response: ServerResponse): void => {
   const sentence = 'The cache behind cleanmiss gives no answer. Nothing was stored.';
-  if (isApi(reply.request)) void reply.code(502).type('application/json').send(atticError(502, 'UpstreamUnavailable', sentence));
-  else void reply.code(403).type('text/plain').send(`${sentence}\n`);
+  if (!isApi(request)) return sendText(response, 403, `${sentence}\n`);
+  sendText(response, 502, atticError(502, 'UpstreamUnavailable', sentence), { 'content-type': 'application/json' });
 };

@@ -73,7 +73,7 @@ export class HttpUpstream {
       bodyTimeout: 0,
       connect: {
         timeout: options.connectTimeoutMs,
-        ...(options.ca === null ? {} : { ca: [...rootCertificates, options.ca] }),
+        ...trusting(options.ca),
       },
     });
   }
@@ -146,6 +146,10 @@ export class HttpUpstream {
     return { kind: 'failed', reason: 'redirect', detail: `${host} is not among nix.redirectHosts` };
   }
 }
+
+/** For an Agent's `connect`: the system's authorities, and the one of that PEM. */
+export const trusting = (ca: string | null): { readonly ca?: string[] } =>
+  ca === null ? {} : { ca: [...rootCertificates, ca] };
 
 /** `host:port` with the scheme's own port spelled out. */
 const hostOf = (url: URL): string => `${url.hostname}:${url.port || (url.protocol === 'https:' ? '443' : '80')}`;

@@ -25,12 +25,16 @@ export interface NarinfoPorts {
   onFault(cache: string, storeHash: string, fault: NarinfoFault): void;
 }
 
+type Read = { readonly narinfo: Narinfo; readonly url: NarUrl } | NarinfoFault;
+
 /** Thousands of references fit. */
 const MAX_NARINFO_BYTES = 1024 * 1024;
 
 export class Narinfos {
   readonly #ports: NarinfoPorts;
   readonly #asking = new Map<string, Promise<NarinfoAnswer>>();
+  /** What records say, read once while they are in memory: reading takes longer than answering. */
+  readonly #reads = new WeakMap<NarinfoRecord, Read>();
 
   constructor(ports: NarinfoPorts) {
     this.#ports = ports;
@@ -93,6 +97,7 @@ export class Narinfos {
       return { kind: 'absent' };
     }
     const record = await this.#ports.records.put(cache, storeHash, read.narinfo, read.url.clientUrl);
+    this.#reads.set(record, read);
     return { kind: 'narinfo', ...read, record };
   }
 
@@ -104,12 +109,13 @@ export class Narinfos {
   }
 
   #answer(cache: string, storeHash: string, record: NarinfoRecord): NarinfoAnswer {
-    const read = this.#read(cache, storeHash, record.text ?? '');
+    const read = this.#reads.get(record) ?? this.#read(cache, storeHash, record.text ?? '');
+    this.#reads.set(record, read);
     return 'narinfo' in read ? { kind: 'narinfo', ...read, record } : { kind: 'absent' };
   }
 
   /** What every answer must pass, also a record from before the configuration changed. */
-  #read(cache: string, storeHash: string, text: string): { narinfo: Narinfo; url: NarUrl } | NarinfoFault {
+  #read(cache: string, storeHash: string, text: string): Read {
     const narinfo = parseNarinfo(text, storeHash);
     if (!isNarinfo(narinfo)) return narinfo;
     const url = resolveNarUrl(this.#ports.text.upstream, cache, storeHash, narinfo.url);

@@ -5,7 +5,7 @@ import type { Fetch } from '../proof/fetch.ts';
 import type { Asker, Obtained, Obtainer } from '../proof/obtain.ts';
 import type { Suspects } from '../proof/suspects.ts';
 import type { Access, Credentials } from './access.ts';
-import { fetchNothing, narFetch } from './fetch-nar.ts';
+import { narFetch } from './fetch-nar.ts';
 import type { HttpUpstream } from './http-upstream.ts';
 import { encodingOf } from './narinfo.ts';
 import { isSamePromise, type NarinfoRecord, type NarinfoRecords } from './narinfo-records.ts';
@@ -60,10 +60,13 @@ export class Nars {
     const storeHash = await this.#ports.records.storeHashOf(cache, url);
     if (storeHash === undefined) return await this.#unrecorded(ask, asker);
     const kept = pin === null ? undefined : await this.#promised(cache, storeHash, pin);
-    if (kept !== undefined && (await this.#ports.obtainer.held(kept.claim)) !== undefined) {
+    const form = kept && (await this.#ports.obtainer.held(kept));
+    if (kept !== undefined && form !== undefined) {
       const mayRead = await this.#ports.access.mayRead(cache, credentials);
       if (mayRead === 'no') return miss('denied');
-      if (mayRead === 'yes') return await this.#answer(kept, asker);
+      const obtained: Obtained = { kind: 'proven', form, source: 'hit' };
+      const again = async (other: Omit<Asker, 'fetch'>) => (await this.#current(ask, storeHash, other)).obtained;
+      if (mayRead === 'yes') return { obtained, mayRange: this.#ports.obtainer.mayResume(kept, obtained), again };
     }
     return await this.#current(ask, storeHash, asker);
   }
@@ -93,13 +96,13 @@ export class Nars {
   }
 
   /** What this cache once promised for the path, be it its newest narinfo or not: ours to keep while our store holds it. */
-  async #promised(cache: string, storeHash: string, pin: Pin): Promise<Source | undefined> {
+  async #promised(cache: string, storeHash: string, pin: Pin): Promise<Claim | undefined> {
     const record = await this.#ports.records.find(cache, storeHash);
     const promise = record === undefined ? undefined : findPromise(record, pin);
     const encoding = encodingOf(pin.compression);
     if (promise === undefined || encoding === undefined) return undefined;
     const digest = { sha256: promise.sha256, sizeBytes: promise.sizeBytes };
-    return { claim: { digest, encoding, place: { tenant: cache, path: storeHash } }, fetch: fetchNothing };
+    return { digest, encoding, place: { tenant: cache, path: storeHash } };
   }
 
   /** A pinned URL is proven by itself, though every record of it be lost; one without a pin promises nothing. */

@@ -1,11 +1,11 @@
 // Passes on what carries no digest, bounded: listings, logs, realisations, debuginfo, and reads of Attic's own API.
 
 import type { Clock } from '../core/clock.ts';
-import { endpointsAt, rewriteEndpoints } from './attic-endpoints.ts';
+import { endpointsAt, protocolOf, rewriteEndpoints } from './attic-endpoints.ts';
 import { undoContentCoding } from './content-coding.ts';
 import type { HttpAnswer, HttpFailure, HttpUpstream } from './http-upstream.ts';
 import type { Exchange } from './reads.ts';
-import { cut, sendMiss, sendText } from './send.ts';
+import { cut, sendMiss, sendStream, sendText } from './send.ts';
 import type { Target } from './target.ts';
 
 export interface PassThroughPorts {
@@ -35,7 +35,8 @@ export const passThrough =
     };
     try {
       const path = pathOf(target, request.url ?? '');
-      const answer = await upstream.get({ target: path, credentials: client.credentials.value, signal: abort.signal });
+      const headers = target.kind === 'extra' ? {} : { 'x-forwarded-proto': protocolOf(request) };
+      const answer = await upstream.get({ target: path, headers, credentials: client.credentials.value, signal: abort.signal });
       moved();
       await send(target, answer, exchange, moved);
     } catch {
@@ -72,21 +73,24 @@ const send = async (target: Passed, answer: HttpAnswer | HttpFailure, exchange: 
     const json = rewriteEndpoints(await readText(content.bytes), endpointsAt(request));
     return json === null ? sendFailure(target, exchange) : sendText(response, 200, json, headers);
   }
-  response.writeHead(answer.status, headers);
   if (request.method === 'HEAD') {
+    response.writeHead(answer.status, headers);
     response.end();
     answer.body.destroy();
     return;
   }
+  await sendStream(response, answer.status, headers, bounded(content.bytes, moved));
+};
+
+async function* bounded(bytes: AsyncIterable<Buffer>, moved: () => void): AsyncGenerator<Buffer, void, void> {
   let left = MAX_BYTES;
-  for await (const piece of content.bytes) {
+  for await (const piece of bytes) {
     moved();
     left -= piece.length;
     if (left < 0) throw new Error('longer than what may pass');
-    if (!response.write(piece)) await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+    yield piece;
   }
-  response.end();
-};
+}
 
 const isConfig = (target: Passed): boolean =>
   target.kind === 'attic-cache-info' || (target.kind === 'attic-api' && /^_api\/v1\/cache-config\/[^/]+$/.test(target.path));

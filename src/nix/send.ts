@@ -73,8 +73,27 @@ const sendBytes = async (
   else await sendPieces(response, mended(form, start, end, refill));
 };
 
+/** The head leaves with the first bytes: what fails before them rejects, and can be answered otherwise. Later, it cuts. */
+export const sendStream = async (
+  response: ServerResponse,
+  status: number,
+  headers: Readonly<Record<string, string | string[]>>,
+  bytes: AsyncIterable<Buffer>,
+): Promise<void> => {
+  const pieces = bytes[Symbol.asyncIterator]();
+  const first = await pieces.next();
+  response.writeHead(status, headers);
+  await sendPieces(response, begunWith(first, pieces));
+};
+
+async function* begunWith(first: IteratorResult<Buffer>, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer, void, void> {
+  if (first.done) return;
+  yield first.value;
+  yield* { [Symbol.asyncIterator]: () => rest };
+}
+
 /** Writes as fast as the client reads. What the source throws destroys the connection, so that nothing looks complete. */
-const sendPieces = async (response: ServerResponse, pieces: AsyncGenerator<Buffer, void, void>): Promise<void> => {
+const sendPieces = async (response: ServerResponse, pieces: AsyncIterable<Buffer>): Promise<void> => {
   try {
     for await (const piece of pieces) {
       if (response.destroyed) return;

@@ -18,7 +18,7 @@ export interface WritePorts {
   readonly telemetry: Telemetry;
 }
 
-/** Asks the gate. True when the body may be read; otherwise the refusal has been sent. */
+/** Asks the gate. True when the body may be read; otherwise the refusal has been sent, or its client is gone. */
 export const admitWrite = async (
   { clock, gate, telemetry }: WritePorts,
   request: IncomingMessage,
@@ -37,6 +37,7 @@ export const admitWrite = async (
   const operation = `${request.method} ${target.kind}`;
   const decision = await gate.decide({ front: 'nix', tenant: tenantOf(target, request), operation }, gone.signal);
   response.off('close', onClose);
+  if (gone.signal.aborted) return false;
   if (decision.allow) return true;
   telemetry.writeRefused('nix', decision.by);
   refuse(clock, request, response, () => sendRefusal(response, target, decision));
@@ -55,6 +56,12 @@ export const refuse = (clock: Clock, request: IncomingMessage, response: ServerR
     response.setHeader('connection', 'close');
     return send();
   }
+  drain(clock, request);
+  send();
+};
+
+/** Reads and drops what a client still sends, so that it comes to read its answer. */
+export const drain = (clock: Clock, request: IncomingMessage): void => {
   let left = DRAIN_BYTES;
   const timer = clock.after(DRAIN_MS, () => request.destroy());
   request.on('data', (piece: Buffer) => {
@@ -64,7 +71,6 @@ export const refuse = (clock: Clock, request: IncomingMessage, response: ServerR
   request.once('close', () => timer.cancel());
   request.once('error', () => {});
   request.resume();
-  send();
 };
 
 const sendRefusal = (response: ServerResponse, target: Target, refusal: Decision & { readonly allow: false }): void => {

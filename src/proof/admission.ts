@@ -28,31 +28,40 @@ export class Admission {
     return this.#active;
   }
 
+  /** Those that hold a place; no other is remembered. */
+  get clients(): number {
+    return this.#clients.size;
+  }
+
   /**
-   * Resolves with the function that gives the place back. Rejects with code BUSY when all places are taken or the
-   * client's queue is full, and with the signal's reason when it is aborted while waiting.
+   * Resolves with the function that gives the place back, of which the first call counts. Rejects with code BUSY when
+   * all places are taken or the client's queue is full, and with the signal's reason when it is aborted while waiting.
    */
   async enter(clientName: string, signal: AbortSignal): Promise<() => void> {
     const client = this.#clients.get(clientName) ?? { active: 0, queue: [] };
-    this.#clients.set(clientName, client);
     if (client.active >= this.#limits.perClient) {
       if (client.queue.length >= MAX_QUEUE) throw busy();
       await turn(client.queue, signal);
+    } else {
+      if (this.#active >= this.#limits.max) throw busy();
+      this.#clients.set(clientName, client);
+      client.active += 1;
+      this.#active += 1;
     }
-    if (this.#active >= this.#limits.max) {
-      client.queue.shift()?.();
-      throw busy();
-    }
-    client.active += 1;
-    this.#active += 1;
-    return () => this.#leave(clientName, client);
+    let isHeld = true;
+    return () => {
+      if (isHeld) this.#leave(clientName, client);
+      isHeld = false;
+    };
   }
 
+  /** A place that its client waits for passes on as it is: between two turns of the loop somebody else would take it. */
   #leave(clientName: string, client: Client): void {
+    const next = client.queue.shift();
+    if (next !== undefined) return next();
     client.active -= 1;
     this.#active -= 1;
-    client.queue.shift()?.();
-    if (client.active === 0 && client.queue.length === 0) this.#clients.delete(clientName);
+    if (client.active === 0) this.#clients.delete(clientName);
   }
 }
 

@@ -8,8 +8,15 @@ export interface BatchWatcher {
   came(bytes: number): void;
 }
 
-/** Pieces of `source` in order, each as large as what had arrived. Throws what `source` throws, after the bytes before it. */
-export async function* batches(source: AsyncIterable<Buffer>, watch: BatchWatcher): AsyncGenerator<Buffer, void, void> {
+/**
+ * Pieces of `source` in order, each as large as what had arrived. Throws what `source` throws, after the bytes before it,
+ * and the reason of `signal` when that is aborted, be `source` deaf to it or not.
+ */
+export async function* batches(
+  source: AsyncIterable<Buffer>,
+  watch: BatchWatcher,
+  signal?: AbortSignal,
+): AsyncGenerator<Buffer, void, void> {
   let waiting: Buffer[] = [];
   let waitingBytes = 0;
   let hasEnded = false;
@@ -24,6 +31,8 @@ export async function* batches(source: AsyncIterable<Buffer>, watch: BatchWatche
         watch.waits();
         const next = await iterator.next();
         if (next.done) return;
+        // Nothing came: it keeps no limit alive, and takes no room.
+        if (next.value.length === 0) continue;
         watch.came(next.value.length);
         waiting.push(next.value);
         waitingBytes += next.value.length;
@@ -36,14 +45,22 @@ export async function* batches(source: AsyncIterable<Buffer>, watch: BatchWatche
       }
       await iterator.return?.();
     } catch (error) {
-      failure = { error };
+      failure ??= { error };
     } finally {
       hasEnded = true;
       wakeConsumer();
     }
   };
+  const onAbort = (): void => {
+    failure ??= { error: signal?.reason };
+    hasEnded = true;
+    wakeConsumer();
+    wakeProducer();
+  };
 
-  const production = produce();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (signal?.aborted) onAbort();
+  void produce();
   try {
     for (;;) {
       if (waitingBytes > 0) {
@@ -64,8 +81,8 @@ export async function* batches(source: AsyncIterable<Buffer>, watch: BatchWatche
     const ended = failure as { readonly error: unknown } | null;
     if (ended !== null) throw ended.error;
   } finally {
+    signal?.removeEventListener('abort', onAbort);
     hasEnded = true;
     wakeProducer();
-    void production;
   }
 }

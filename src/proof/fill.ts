@@ -4,13 +4,12 @@ import type { Breaker } from '../core/breaker.ts';
 import type { Claim } from '../core/claim.ts';
 import { type Clock, pause } from '../core/clock.ts';
 import type { Digest } from '../core/digest.ts';
-import { isCode } from '../core/errors.ts';
 import type { RetryBudget } from '../core/retry-budget.ts';
-import { type Failure, type UnavailableReason, unavailable } from '../core/verdict.ts';
+import { type Failure, unavailable } from '../core/verdict.ts';
 import type { ProvenForm, Spool } from '../store/form.ts';
 import type { Fetch } from './fetch.ts';
 import { type Proof, Prover } from './prover.ts';
-import { transfer } from './transfer.ts';
+import { ownFailure, type TransferEnd, transfer } from './transfer.ts';
 
 export type Verdict =
   /** `fileHash` is that of the bytes that came, which are the form's unless another fill's were stored first. */
@@ -37,6 +36,8 @@ export interface FillStart {
   readonly fetch: Fetch;
   readonly spool: Spool;
   readonly breaker: Breaker;
+  /** Whether it is made from a form that we hold, and no upstream is asked. */
+  readonly isRemade: boolean;
   onTransfer(): void;
   /** Gives the place back. */
   leave(): void;
@@ -60,6 +61,7 @@ export class Fill {
   #completeTransfers = 0;
   #isFollowed = false;
   #isStuck = false;
+  #isRefutedTwice = false;
   #hasEnded = false;
   #progressAt: number;
 
@@ -82,6 +84,19 @@ export class Fill {
 
   get isFollowed(): boolean {
     return this.#isFollowed;
+  }
+
+  get isAborted(): boolean {
+    return this.#abort.signal.aborted;
+  }
+
+  get isRemade(): boolean {
+    return this.#running?.isRemade ?? false;
+  }
+
+  /** Whether what was refuted was fetched once more, past any cache, and refuted again. */
+  get isRefutedTwice(): boolean {
+    return this.#isRefutedTwice;
   }
 
   get spool(): Spool | null {
@@ -128,21 +143,21 @@ export class Fill {
   }
 
   async #run(begin: (signal: AbortSignal) => Promise<FillStart>): Promise<Verdict> {
+    let start: FillStart | null = null;
     try {
-      const start = await begin(this.#abort.signal);
+      start = await begin(this.#abort.signal);
       this.#running = { ...start, prover: new Prover(this.claim.digest, this.claim.encoding) };
       return await this.#keep(this.#running);
     } catch (error) {
-      if (isCode(error, 'DISK')) return unavailable('disk');
-      if (isCode(error, 'BUSY')) return unavailable('busy');
-      if (this.#abort.signal.aborted) return unavailable('aborted');
-      return unavailable('unprovable', error instanceof Error ? error.message : String(error));
+      return this.isAborted ? unavailable('aborted') : ownFailure(error);
     } finally {
-      this.#running?.prover.close();
-      await this.#running?.spool.discard();
-      this.#running?.leave();
+      // Before anything that takes time: what is decided is waited for, and not followed any more.
       this.#hasEnded = true;
       this.#wake();
+      this.#running?.prover.close();
+      // A disk that fails at this too changes no verdict, and keeps no place.
+      await start?.spool.discard().catch(() => undefined);
+      start?.leave();
     }
   }
 
@@ -164,7 +179,9 @@ export class Fill {
     running.prover.close();
     running.prover = new Prover(this.claim.digest, this.claim.encoding);
     await running.spool.reset();
-    return await this.#body(running, true);
+    const second = await this.#body(running, true);
+    this.#isRefutedTwice = first.kind === 'refuted' && second.kind === 'refuted';
+    return second;
   }
 
   /** One body, through as many transfers as it takes. */
@@ -179,16 +196,17 @@ export class Fill {
         validator = value;
       },
     };
+    const ports = { clock, breaker, idleMs, onTransfer };
     for (let breaks = 0; ; breaks += 1) {
-      onTransfer();
-      const end = await transfer({ clock, breaker, idleMs }, fetch, { validator, isFresh }, into, this.#abort.signal);
-      if (end.kind === 'changed') return this.#stuck('the body changed between two transfers');
-      if (end.kind === 'failed') return end.failure;
+      const end = await transfer(ports, fetch, { validator, isFresh }, into, this.#abort.signal);
+      if (end.kind === 'changed') return this.#stuck(unavailable('cut', 'the body changed between two transfers'));
       if (end.kind === 'ended') this.#completeTransfers += 1;
-      const isComplete = this.claim.digest.sizeBytes === null ? end.kind === 'ended' : prover.isFull;
-      if (isComplete) return await this.#verdictOf(prover, end.kind === 'ended');
-      const reason: UnavailableReason = end.kind === 'broken' ? end.reason : prover.encodedBytes === 0 ? 'empty' : 'short';
-      if (breaks >= breaksAllowed(reason) || !this.#mayGoOn()) return unavailable(reason);
+      if (end.kind !== 'failed' && prover.isFull(end.kind === 'ended'))
+        return await this.#verdictOf(prover, end.kind === 'ended');
+      const failure = failureOf(end, prover);
+      if (breaks >= breaksAllowed(failure, prover) || !this.#mayGoOn()) return failure;
+      // Perhaps it is only the range that it has no answer to.
+      if (isAnswer(failure)) validator = null;
       await pause(clock, FIRST_PAUSE_MS * PAUSE_GROWTH ** breaks, this.#abort.signal);
     }
   }
@@ -196,14 +214,14 @@ export class Fill {
   /** All decoded bytes are here: whether the transfer's framing ended well says nothing more. */
   async #verdictOf(prover: Prover, hasEnded: boolean): Promise<Proof> {
     const proof = await prover.finish();
-    if (proof.kind === 'unavailable' && !hasEnded) return this.#stuck('cut behind the last decoded byte');
-    return proof;
+    if (proof.kind !== 'unavailable' || proof.reason !== 'short') return proof;
+    return this.#stuck(hasEnded ? proof : unavailable('cut', 'cut behind the last decoded byte'));
   }
 
   /** The decoder can't take another transfer from here: only a fetch from the first byte can mend it. */
-  #stuck(detail: string): Failure {
+  #stuck(failure: Failure): Failure {
     this.#isStuck = true;
-    return unavailable('cut', detail);
+    return failure;
   }
 
   #mayGoOn(): boolean {
@@ -222,5 +240,38 @@ export class Fill {
   }
 }
 
-/** Nothing at all, or a silence, is an upstream in trouble more than a cut line: one more try shows which. */
-const breaksAllowed = (reason: UnavailableReason): number => (reason === 'empty' || reason === 'idle' ? 1 : MAX_BREAKS);
+const failureOf = (end: Exclude<TransferEnd, { kind: 'changed' }>, { encodedBytes }: Prover): Failure => {
+  switch (end.kind) {
+    case 'ended':
+      return unavailable(encodedBytes === 0 ? 'empty' : 'short');
+    case 'broken':
+      return unavailable(end.reason);
+    case 'failed':
+      return end.failure;
+  }
+};
+
+const isAnswer = (failure: Failure): boolean =>
+  failure.kind === 'unavailable' && (failure.reason === 'status' || failure.reason === 'protocol');
+
+/** How often a body that ended so may be gone on with. */
+const breaksAllowed = (failure: Failure, { encodedBytes }: Prover): number => {
+  if (failure.kind !== 'unavailable') return 0;
+  switch (failure.reason) {
+    case 'cut':
+    case 'short':
+      return MAX_BREAKS;
+    // Nothing at all, or a silence, is an upstream in trouble more than a cut line: one more try shows which.
+    case 'empty':
+    case 'idle':
+      return 1;
+    // No miss before the first byte is retried; behind it, an upstream that restarts answers so for a moment.
+    case 'protocol':
+    case 'redirect':
+    case 'refused':
+    case 'status':
+      return encodedBytes > 0 ? MAX_BREAKS : 0;
+    default:
+      return 0;
+  }
+};

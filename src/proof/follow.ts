@@ -1,5 +1,6 @@
 // Sends a fill's bytes before its verdict, and withholds the tail until the verdict is good.
 
+import { createHash } from 'node:crypto';
 import { CleanmissError, isCode } from '../core/errors.ts';
 import { MIB } from '../store/form.ts';
 import type { Fill } from './fill.ts';
@@ -28,6 +29,7 @@ export class Followed {
    */
   async *bytes(): AsyncGenerator<Buffer, void, void> {
     const fill = this.#fill;
+    const sentHash = createHash('sha256');
     let sent = 0;
     while (!fill.hasEnded) {
       const end = Math.min(fill.releasableBytes, sent + MIB);
@@ -37,18 +39,25 @@ export class Followed {
       }
       const piece = await this.#read(sent, end);
       if (piece === null) break;
+      sentHash.update(piece);
       yield piece;
       sent = end;
     }
     const verdict = await fill.verdict;
-    if (verdict.kind !== 'proven') {
-      throw new CleanmissError('NOT_PROVEN', 'upstream', `a followed body ended ${verdict.kind}`);
-    }
+    if (verdict.kind !== 'proven') throw notProven('upstream', `a followed body ended ${verdict.kind}`);
+    const { form, fileHash } = verdict;
     // Another fill may have stored the same digest in other bytes meanwhile: those are no continuation of ours.
-    if (verdict.fileHash !== verdict.form.fileHash) {
-      throw new CleanmissError('NOT_PROVEN', 'self', 'a followed body was stored in other bytes');
+    if (fileHash !== form.fileHash) throw notProven('self', 'a followed body was stored in other bytes');
+    // The spool's file has no hash of its own to be held against, and disks rot: what left must be what was proven.
+    let last: Buffer | null = null;
+    for await (const piece of form.read(sent, form.fileBytes)) {
+      if (last !== null) yield last;
+      sentHash.update(piece);
+      last = piece;
     }
-    yield* verdict.form.read(sent, verdict.form.fileBytes);
+    if (sentHash.digest('hex') !== form.fileHash)
+      throw notProven('self', 'a followed body was not read back as it was spooled');
+    if (last !== null) yield last;
   }
 
   close(): void {
@@ -61,10 +70,13 @@ export class Followed {
   /** Null when the spool became the form under our hands. */
   async #read(start: number, end: number): Promise<Buffer | null> {
     try {
-      return await this.#fill.spool?.read(start, end) ?? null;
+      return (await this.#fill.spool?.read(start, end)) ?? null;
     } catch (error) {
       if (this.#fill.hasEnded || isCode(error, 'DISCARDED')) return null;
       throw error;
     }
   }
 }
+
+const notProven = (blame: CleanmissError['blame'], message: string): CleanmissError =>
+  new CleanmissError('NOT_PROVEN', blame, message);

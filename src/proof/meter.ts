@@ -56,7 +56,8 @@ export class Meter {
   }
 
   async take(encoded: Buffer): Promise<MeterFault | null> {
-    if (this.#encodedBytes + encoded.length > this.#encodedBound) return { kind: 'long', detail: 'more encoded bytes than any encoder writes' };
+    if (this.#encodedBytes + encoded.length > this.#encodedBound)
+      return { kind: 'long', detail: 'more encoded bytes than any encoder writes' };
     const fault = await this.#guard(this.#decoder.write(encoded));
     if (fault !== null) return fault;
     this.#encodedHash?.update(encoded);

@@ -65,7 +65,7 @@ export class Obtainer {
   readonly #fills = new Map<string, Fill>();
   readonly #lingering = new Set<Timer>();
   /** Monotonic ms at which a followed body broke off under its readers. */
-  readonly #brokenFollows = new Lru<number>({ maxEntries: MAX_BROKEN_FOLLOWS, maxBytes: Infinity });
+  readonly #brokenFollows = new Lru<number>({ maxEntries: MAX_BROKEN_FOLLOWS, maxBytes: Number.POSITIVE_INFINITY });
   /** Counts ended fills, so that an ask that found nothing looks again when one ended meanwhile. */
   #ended = 0;
   #isClosed = false;
@@ -77,21 +77,22 @@ export class Obtainer {
   /** Never rejects: what goes wrong is a failure, and so a miss. */
   async obtain(claim: Claim, asker: Asker): Promise<Obtained> {
     const key = claimKey(claim);
-    for (let endedBefore = -1; endedBefore !== this.#ended; ) {
-      endedBefore = this.#ended;
-      const form = this.#fills.has(key) ? undefined : await this.held(claim).catch(() => undefined);
-      if (form !== undefined) return { kind: 'proven', form, source: 'hit' };
-      const running = this.#fills.get(key);
-      if (running === undefined) continue;
-      const answer = await this.#answer(running, asker);
-      if (answer.kind !== 'denied' || running.startedBy === asker.client) return answer;
-      // Another client's credentials were refused, not this one's.
-      if (this.#fills.get(key) === running) this.#fills.delete(key);
+    for (;;) {
+      let fill = this.#fills.get(key);
+      if (fill === undefined) {
+        const endedBefore = this.#ended;
+        const form = await this.held(claim).catch(() => undefined);
+        if (form !== undefined) return { kind: 'proven', form, source: 'hit' };
+        if (this.#ended !== endedBefore || this.#fills.has(key)) continue;
+        const suspect = this.#ports.suspects.find(claim);
+        if (suspect !== undefined) return suspect.refuted;
+        if (this.#isClosed || asker.signal.aborted) return unavailable('aborted');
+        fill = this.#start(claim, asker);
+      }
+      const answer = await this.#answer(fill, asker);
+      if (!(await this.#isToBeginAnew(fill, answer, asker))) return answer;
+      this.#forget(fill);
     }
-    const suspect = this.#ports.suspects.find(claim);
-    if (suspect !== undefined) return suspect.refuted;
-    if (this.#isClosed) return unavailable('aborted');
-    return await this.#answer(this.#start(claim, asker), asker);
   }
 
   /** The form that answers the claim, if it was proven for its tenant and our store holds it. */
@@ -106,7 +107,7 @@ export class Obtainer {
    */
   mayResume(claim: Claim, obtained: Obtained): boolean {
     if (obtained.kind !== 'proven') return false;
-    const brokenAt = this.#brokenFollows.get(claimKey(claim));
+    const brokenAt = this.#brokenFollows.get(bodyKey(claim));
     if (brokenAt !== undefined && this.#ports.clock.monotonic() - brokenAt < RESUME_MS) return false;
     return !this.#ports.forms.replacedWithin(obtained.form.digest, claim.encoding, RESUME_MS);
   }
@@ -128,16 +129,15 @@ export class Obtainer {
 
   #start(claim: Claim, asker: Asker): Fill {
     const { clock, retries, idleMs, forms, ledger } = this.#ports;
-    let isRemade = false;
     const begin = async (signal: AbortSignal): Promise<FillStart> => {
       const leave = await this.#ports.admission.enter(asker.client, signal);
       try {
         const source = await this.#remakeSource(claim);
-        isRemade = source !== undefined;
-        const from = isRemade
-          ? { breaker: new Breaker(clock, REMAKE_FIRST_BYTE_MS), onTransfer: () => {} }
-          : { breaker: this.#ports.breaker, onTransfer: this.#ports.onTransfer };
-        return { ...from, leave, spool: forms.spool(), fetch: source ? remake(source, claim.encoding) : asker.fetch };
+        const from =
+          source === undefined
+            ? { isRemade: false, fetch: asker.fetch, breaker: this.#ports.breaker, onTransfer: this.#ports.onTransfer }
+            : { isRemade: true, fetch: remake(source, claim.encoding), breaker: remakeBreaker(clock), onTransfer() {} };
+        return { ...from, leave, spool: forms.spool() };
       } catch (error) {
         leave();
         throw error;
@@ -151,24 +151,41 @@ export class Obtainer {
     const fill = new Fill({ clock, retries, idleMs, keep }, claim, asker.client, begin);
     this.#fills.set(claimKey(claim), fill);
     void fill.verdict.then((verdict) => {
-      if (!isRemade) this.#judge(fill, verdict);
+      if (!fill.isRemade) this.#judge(fill, verdict);
       if (fill.isFollowed && !(verdict.kind === 'proven' && verdict.form.fileHash === verdict.fileHash)) {
-        this.#brokenFollows.set(claimKey(claim), clock.monotonic());
+        this.#brokenFollows.set(bodyKey(claim), clock.monotonic());
       }
       this.#ports.onVerdict(claim, verdict);
       this.#ended += 1;
-      if (verdict.kind === 'proven' || this.#isClosed) this.#fills.delete(claimKey(claim));
+      if (verdict.kind === 'proven' || fill.isAborted || this.#isClosed) this.#forget(fill);
       else this.#linger(fill);
     });
     return fill;
   }
 
+  /** Another fill may run under its key by now. */
+  #forget(fill: Fill): void {
+    const key = claimKey(fill.claim);
+    if (this.#fills.get(key) === fill) this.#fills.delete(key);
+  }
+
+  /** Whether a fill failed for what is no matter of this asker's, nor of what is asked for. */
+  async #isToBeginAnew(fill: Fill, answer: Obtained, asker: Asker): Promise<boolean> {
+    if (this.#isClosed || asker.signal.aborted) return false;
+    // Another client's credentials were refused.
+    if (answer.kind === 'denied') return fill.startedBy !== asker.client;
+    if (answer.kind !== 'unavailable') return false;
+    // Dropped while nobody waited for it.
+    if (answer.reason === 'aborted') return fill.isAborted;
+    // The form that it was made from has rotted, and is gone.
+    return answer.reason === 'disk' && fill.isRemade && (await this.#remakeSource(fill.claim)) === undefined;
+  }
+
   /** A failure answers those too who asked at the same time and come a moment later: eight askers are no eight transfers. */
   #linger(fill: Fill): void {
-    const key = claimKey(fill.claim);
     const timer = this.#ports.clock.after(LINGER_MS, () => {
       this.#lingering.delete(timer);
-      if (this.#fills.get(key) === fill) this.#fills.delete(key);
+      this.#forget(fill);
     });
     this.#lingering.add(timer);
   }
@@ -190,7 +207,8 @@ export class Obtainer {
     if (verdict.kind === 'proven') suspects.clear(claim);
     // A size that nobody but the client named never makes a suspect.
     if (!isWhole(claim.digest) || !mayRefute()) return;
-    if (verdict.kind === 'refuted') suspects.add(claim, verdict);
+    if (verdict.kind === 'refuted' && (fill.isRefutedTwice || suspects.isRefutedAgain(claim)))
+      suspects.add(claim, verdict);
     if (verdict.kind !== 'unavailable' || verdict.reason !== 'short' || !suspects.isShortAgain(claim, atByte)) return;
     suspects.add(claim, { kind: 'refuted', reason: 'short', atByte, found: { sha256: null, sizeBytes: 0 } });
   }
@@ -198,7 +216,9 @@ export class Obtainer {
   async #answer(fill: Fill, asker: Asker): Promise<Obtained> {
     fill.join();
     try {
-      const verdict = await this.#verdictInTime(fill, asker);
+      const inTime = await this.#verdictInTime(fill, asker);
+      // It may have come in the same moment: a miss is still a clean one then.
+      const verdict = inTime === 'follow' && fill.hasEnded ? await fill.verdict : inTime;
       if (verdict === 'follow') return { kind: 'followed', followed: Followed.of(fill, () => this.#trimDetached()) };
       if (verdict === 'late') return unavailable('late');
       return verdict.kind === 'proven' ? { kind: 'proven', form: verdict.form, source: 'fill' } : verdict;
@@ -209,7 +229,8 @@ export class Obtainer {
   }
 
   #verdictInTime(fill: Fill, asker: Asker): Promise<Verdict | 'follow' | 'late'> {
-    const { clock } = this.#ports;
+    const { clock, suspects } = this.#ports;
+    const follow = suspects.isDoubted(fill.claim) ? 'never' : asker.follow;
     return new Promise((resolve) => {
       const settle = (value: Verdict | 'follow' | 'late') => {
         timer.cancel();
@@ -217,26 +238,36 @@ export class Obtainer {
         resolve(value);
       };
       const onAbort = () => settle(unavailable('aborted'));
-      const onDeadline = () => settle(asker.follow !== 'never' && fill.isMoving ? 'follow' : 'late');
+      const onDeadline = () => {
+        // Decided already, and about to be told.
+        if (!fill.hasEnded) settle(follow !== 'never' && fill.isMoving ? 'follow' : 'late');
+      };
       const timer = clock.after(Math.max(0, asker.deadline - clock.monotonic()), onDeadline);
       asker.signal.addEventListener('abort', onAbort, { once: true });
       if (asker.signal.aborted) onAbort();
       void fill.verdict.then(settle);
-      void followsEarly(fill, asker).then((isEarly) => isEarly && settle('follow'));
+      void followsEarly(fill, follow, asker.signal).then((isEarly) => isEarly && settle('follow'));
     });
   }
 
   #trimDetached(): void {
-    const detached = [...this.#fills.values()].filter((fill) => fill.readers === 0 && !fill.hasEnded);
+    const isDetached = (fill: Fill) => fill.readers === 0 && !fill.hasEnded && !fill.isAborted;
+    const detached = [...this.#fills.values()].filter(isDetached);
     if (detached.length <= this.#ports.maxDetached) return;
     detached.sort((a, b) => a.encodedBytes - b.encodedBytes)[0]?.abort();
   }
 }
 
+/** Of its own: what our disk does says nothing of the upstream. */
+const remakeBreaker = (clock: Clock): Breaker => new Breaker(clock, REMAKE_FIRST_BYTE_MS);
+
+/** What a client has begun to receive, under whatever path its narinfo or its pin named it. */
+const bodyKey = ({ place, digest, encoding }: Claim): string => `${place.tenant}\n${digest.sha256}\n${encoding}`;
+
 /** Whether the body is of a size that is followed from the start, once enough of it is here to be worth a head. */
-const followsEarly = async (fill: Fill, asker: Asker): Promise<boolean> => {
-  if (typeof asker.follow !== 'object' || (fill.claim.digest.sizeBytes ?? 0) <= asker.follow.aboveBytes) return false;
-  while (!fill.hasEnded && !asker.signal.aborted) {
+const followsEarly = async (fill: Fill, follow: Asker['follow'], signal: AbortSignal): Promise<boolean> => {
+  if (typeof follow !== 'object' || (fill.claim.digest.sizeBytes ?? 0) <= follow.aboveBytes) return false;
+  while (!fill.hasEnded && !signal.aborted) {
     if (fill.releasableBytes > 0) return true;
     await fill.progressed();
   }

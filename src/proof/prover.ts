@@ -25,9 +25,13 @@ export class Prover {
     return this.#meter.encodedBytes;
   }
 
-  /** Whether every decoded byte is here, right or wrong, though the encoded stream may not have ended. */
-  get isFull(): boolean {
-    return this.#meter.decodedBytes === this.#digest.sizeBytes;
+  /**
+   * Whether every decoded byte is here, right or wrong, though the encoded stream may not have ended. Where nobody named
+   * the size, only the end of the transfer says so.
+   */
+  isFull(hasEnded: boolean): boolean {
+    const { sizeBytes } = this.#digest;
+    return sizeBytes === null ? hasEnded && this.encodedBytes > 0 : this.#meter.decodedBytes === sizeBytes;
   }
 
   /** SHA-256 of the encoded bytes taken: what the prefix of a second transfer must have. */

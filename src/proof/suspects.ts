@@ -20,6 +20,7 @@ const MAX_PAUSE_MS = 3_600_000;
 /** Short at the same byte twice, this far apart, is no accident of the moment. */
 const SHORT_AGAIN_MS = 60_000;
 const MAX_SHORTS = 10_000;
+const MAX_DOUBTED = 10_000;
 
 interface Held extends Suspect {
   readonly retryAt: number;
@@ -28,8 +29,13 @@ interface Held extends Suspect {
 
 export class Suspects {
   readonly #clock: Clock;
-  readonly #held = new Lru<Held>({ maxEntries: MAX_SUSPECTS, maxBytes: Infinity });
-  readonly #shorts = new Lru<{ readonly atByte: number; readonly at: number }>({ maxEntries: MAX_SHORTS, maxBytes: Infinity });
+  readonly #held = new Lru<Held>({ maxEntries: MAX_SUSPECTS, maxBytes: Number.POSITIVE_INFINITY });
+  /** Refuted by one fetch, and fetched no second time yet. */
+  readonly #doubted = new Lru<true>({ maxEntries: MAX_DOUBTED, maxBytes: Number.POSITIVE_INFINITY });
+  readonly #shorts = new Lru<{ readonly atByte: number; readonly at: number }>({
+    maxEntries: MAX_SHORTS,
+    maxBytes: Number.POSITIVE_INFINITY,
+  });
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -52,12 +58,29 @@ export class Suspects {
     const pauseMs = before === undefined ? FIRST_PAUSE_MS : Math.min(before.pauseMs * 2, MAX_PAUSE_MS);
     const since = before?.since ?? this.#clock.now();
     this.#held.set(key, { claim, refuted, since, pauseMs, retryAt: this.#clock.monotonic() + pauseMs });
+    this.#doubted.delete(key);
   }
 
   /** Proven: no suspect any more. */
   clear(claim: Claim): void {
-    this.#held.delete(claimKey(claim));
-    this.#shorts.delete(claimKey(claim));
+    const key = claimKey(claim);
+    this.#held.delete(key);
+    this.#doubted.delete(key);
+    this.#shorts.delete(key);
+  }
+
+  /** Whether the last that was seen of it was refuted: bytes of the next fetch must not leave before its verdict. */
+  isDoubted(claim: Claim): boolean {
+    const key = claimKey(claim);
+    return this.#doubted.has(key) || this.#held.has(key);
+  }
+
+  /** Notes a refutation that no second fetch bore out; true when there was one before, which does. */
+  isRefutedAgain(claim: Claim): boolean {
+    const key = claimKey(claim);
+    if (this.isDoubted(claim)) return true;
+    this.#doubted.set(key, true);
+    return false;
   }
 
   /** Notes that a body ended short at a byte; true when that says something of the content, and not of the moment. */

@@ -25,12 +25,14 @@ export interface TransferPorts {
   readonly clock: Clock;
   readonly breaker: Breaker;
   readonly idleMs: number;
+  /** Called as a request goes out. */
+  onTransfer(): void;
 }
 
 export interface TransferInto {
   readonly prover: Prover;
   readonly spool: Spool;
-  /** Called after bytes were proven so far and spooled. */
+  /** Called as bytes come: those that are new were taken by the decoder and spooled before. */
   onProgress(): void;
   /** Called with the validator of what is being received. */
   onValidator(validator: string | null): void;
@@ -47,32 +49,45 @@ export const transfer = async (
   outer: AbortSignal,
 ): Promise<TransferEnd> => {
   const { clock, breaker } = ports;
+  if (outer.aborted) return failed(unavailable('aborted'));
   if (!breaker.admits()) return failed(unavailable('breaker'));
+  ports.onTransfer();
   const abort = new AbortController();
-  let passedLimit: UnavailableReason | null = null;
+  const passed: UnavailableReason[] = [];
   const watch = new TransferWatch(clock, { firstByteMs: breaker.firstByteMs, idleMs: ports.idleMs }, (reason) => {
-    passedLimit = reason;
+    passed.push(reason);
     abort.abort();
   });
   const signal = AbortSignal.any([abort.signal, outer]);
   try {
     const end = await receive(fetch, { ...request, signal }, into, watch);
-    const failure = end.kind === 'failed' ? end.failure : null;
-    if (failure?.kind === 'unavailable' && failure.reason === 'refused') breaker.failed();
-    // A body to its end, right or wrong: the upstream delivers.
-    if (end.kind === 'ended' ? into.prover.isFull : failure?.kind === 'refuted') breaker.succeeded();
+    tell(breaker, into.prover, end);
     return end;
   } catch (error) {
-    if (isCode(error, 'DISK')) return failed(unavailable('disk'));
-    if (isCode(error, 'BUSY')) return failed(unavailable('busy'));
     if (outer.aborted) return failed(unavailable('aborted'));
-    if (passedLimit === null) return { kind: 'broken', reason: into.prover.encodedBytes === 0 ? 'empty' : 'cut' };
-    breaker.failed();
-    return passedLimit === 'idle' ? { kind: 'broken', reason: 'idle' } : failed(unavailable(passedLimit));
+    // A body that is made from a form of ours.
+    if (isCode(error, 'ROT')) return failed(unavailable('disk'));
+    const [limit] = passed;
+    const end = brokenOff(limit, into.prover.encodedBytes);
+    tell(breaker, into.prover, end, limit);
+    return end;
   } finally {
     watch.close();
     abort.abort();
   }
+};
+
+/** What was thrown came from the body, or it is the passing of a limit. */
+const brokenOff = (limit: UnavailableReason | undefined, bytes: number): TransferEnd => {
+  if (limit === undefined) return { kind: 'broken', reason: bytes === 0 ? 'empty' : 'cut' };
+  return limit === 'idle' ? { kind: 'broken', reason: 'idle' } : failed(unavailable(limit));
+};
+
+/** A whole body, right or wrong, and however it ended: the upstream delivers. */
+const tell = (breaker: Breaker, prover: Prover, end: TransferEnd, limit?: UnavailableReason): void => {
+  const failure = end.kind === 'failed' ? end.failure : null;
+  if (prover.isFull(end.kind === 'ended') || failure?.kind === 'refuted') breaker.succeeded();
+  else if (limit !== undefined || (failure?.kind === 'unavailable' && failure.reason === 'refused')) breaker.failed();
 };
 
 const receive = async (
@@ -81,27 +96,43 @@ const receive = async (
   into: TransferInto,
   watch: TransferWatch,
 ): Promise<TransferEnd> => {
-  const { prover, spool } = into;
+  const { prover } = into;
   const fromByte = prover.encodedBytes;
   const answer = await untilAborted(fetch({ ...request, fromByte }), request.signal);
   if (answer.kind !== 'body') return failed(answer);
   into.onValidator(answer.validator);
   const prefix = answer.fromByte === fromByte ? null : new Prefix(fromByte, prover.prefixHash());
-  for await (const batch of batches(answer.bytes, watch)) {
+  for await (const batch of batches(answer.bytes, watch, request.signal)) {
     const news = prefix === null ? batch : prefix.strip(batch);
     if (news === 'changed') return { kind: 'changed' };
-    if (news.length === 0) continue;
-    const [failure] = await Promise.all([prover.take(news), spool.append(news)]);
+    const failure = news.length === 0 ? null : await take(into, news);
     if (failure !== null) return failed(failure);
     into.onProgress();
   }
   return { kind: 'ended' };
 };
 
+/** Prover and spool hold the same bytes, or there is nothing to go on with: what either throws is no break of the transfer. */
+const take = async ({ prover, spool }: TransferInto, bytes: Buffer): Promise<Failure | null> => {
+  try {
+    const [failure] = await Promise.all([prover.take(bytes), spool.append(bytes)]);
+    return failure;
+  } catch (error) {
+    return ownFailure(error);
+  }
+};
+
+/** What our own disk, memory or decoder says of a body, which says nothing of the upstream's. */
+export const ownFailure = (error: unknown): Failure => {
+  if (isCode(error, 'DISK')) return unavailable('disk');
+  if (isCode(error, 'BUSY')) return unavailable('busy');
+  return unavailable('unprovable', error instanceof Error ? error.message : String(error));
+};
+
 /** A fetch that does not heed its signal must not hold the fill. */
 const untilAborted = <T>(promise: Promise<T>, signal: AbortSignal): Promise<T> =>
   new Promise((resolve, reject) => {
-    const onAbort = () => reject(new Error('aborted'));
+    const onAbort = () => reject(signal.reason);
     if (signal.aborted) onAbort();
     signal.addEventListener('abort', onAbort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));

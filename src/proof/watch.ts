@@ -19,6 +19,7 @@ export class TransferWatch {
   readonly #limits: TransferLimits;
   readonly #onLimit: (reason: UnavailableReason) => void;
   #timer: Timer | null = null;
+  #isOver = false;
   #isWaiting = false;
   #hasBytes = false;
   #waitingSince: number;
@@ -36,7 +37,7 @@ export class TransferWatch {
 
   /** From now on we wait for bytes. */
   waits(): void {
-    if (this.#isWaiting) return;
+    if (this.#isWaiting || this.#isOver) return;
     this.#isWaiting = true;
     if (this.#hasBytes) this.#waitingSince = this.#clock.monotonic();
     const limitMs = this.#hasBytes ? this.#limits.idleMs : this.#limits.firstByteMs;
@@ -45,24 +46,32 @@ export class TransferWatch {
 
   /** Bytes came: until `waits`, nothing counts. */
   came(bytes: number): void {
+    if (this.#isOver) return;
     this.#timer?.cancel();
     if (this.#isWaiting && this.#hasBytes) this.#windowMs += this.#clock.monotonic() - this.#waitingSince;
     this.#isWaiting = false;
     this.#hasBytes = true;
     this.#windowBytes += bytes;
     if (this.#windowMs < FLOOR_WINDOW_MS) return;
-    if (this.#windowBytes < FLOOR_BYTES * (this.#windowMs / FLOOR_WINDOW_MS)) this.#onLimit('floor');
+    if (this.#windowBytes < FLOOR_BYTES * (this.#windowMs / FLOOR_WINDOW_MS)) this.#pass('floor');
     this.#windowBytes = 0;
     this.#windowMs = 0;
   }
 
+  /** What is told after it counts for nothing. */
   close(): void {
+    this.#isOver = true;
     this.#timer?.cancel();
     this.#timer = null;
   }
 
   #arm(ms: number, reason: UnavailableReason): void {
     this.#timer?.cancel();
-    this.#timer = this.#clock.after(ms, () => this.#onLimit(reason));
+    this.#timer = this.#clock.after(ms, () => this.#pass(reason));
+  }
+
+  #pass(reason: UnavailableReason): void {
+    this.close();
+    this.#onLimit(reason);
   }
 }

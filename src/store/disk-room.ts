@@ -48,7 +48,7 @@ export class DiskRoom {
 
   /**
    * To be asked before `bytes` are written; `isFirst` makes sure to look. Rejects with DISK when the floor is reached.
-   * Whoever asks holds no turn of a form that is in the index: making room waits for those.
+   * Whoever asks holds no form's turn: making room waits for turns.
    */
   async allow(bytes: number, isFirst = false): Promise<void> {
     this.#unseenBytes += bytes;

@@ -52,6 +52,15 @@ export class Filing {
     this.#parts = parts;
   }
 
+  /** What `file` will rely on; before its turn, for room is made in the turns of others. Rejects with code DISK. */
+  async prepare(name: string, spool: StoreSpool): Promise<void> {
+    const { behind, held, room, syncs } = this.#parts;
+    await behind.room();
+    await spool.settled();
+    const isWrittenNow = spool.bytes > MIB || syncs !== undefined;
+    if (isWrittenNow && held.index.get(name) === undefined) await room.allow(spool.heldBytes);
+  }
+
   /**
    * In the turn of `name`, under which nothing is held. Rejects with code DISK when it cannot be kept: the spool can
    * still be read then. The caller discards the spool.
@@ -82,15 +91,13 @@ export class Filing {
     }
     const form = held.diskForm(entry, footer);
     held.admit(entry, form);
-    await spool.leave();
     return form;
   }
 
   async #fileSmall(entry: Entry, footer: Footer, body: Buffer, end: Buffer): Promise<ProvenForm> {
-    const { behind, held, room, syncs } = this.#parts;
+    const { behind, held, syncs } = this.#parts;
     const form = asProven(new MemoryForm(footer, body));
     if (syncs !== undefined) {
-      await room.allow(entry.diskBytes);
       await this.#write(entry, [body, end]);
     } else {
       entry.pending = form;
@@ -112,7 +119,7 @@ export class Filing {
   async #writeBehind(entry: Entry, pieces: readonly Buffer[]): Promise<void> {
     const { held, log, room, turns } = this.#parts;
     try {
-      // Before its turn: making room may take the turn of this very form, to evict it.
+      // Before its turn: making room may want the turn of this very form, to evict it.
       await room.allow(entry.diskBytes);
       await turns.run(entry.name, async () => {
         if (held.index.get(entry.name) === entry) await this.#write(entry, pieces);

@@ -112,8 +112,8 @@ export class FormStore {
   async keep(spool: Spool, proof: Proof): Promise<ProvenForm> {
     if (!(spool instanceof StoreSpool)) throw new TypeError('a spool of another store');
     this.#refuseIfClosed();
-    await this.#behind.room();
     const name = formName(proof.digest, proof.encoding);
+    await this.#filing.prepare(name, spool);
     const form = await this.#turns.run(name, async () => {
       const held = await this.#held.confirm(name);
       return held ?? (await this.#filing.file(name, spool, proof));
@@ -170,6 +170,7 @@ export class FormStore {
   async #scan(): Promise<void> {
     await emptyDirectory(this.#spoolDir, (name) => /^\d+\.(spool|form)$/.test(name));
     await mkdir(this.#formsDir, { recursive: true });
+    if (this.#options.durable) await new DirectorySyncs().sync(this.#options.dir);
     for (const { name, diskBytes, usedAtMs } of await scanForms(this.#formsDir))
       await this.#held.found(name, diskBytes, usedAtMs);
   }

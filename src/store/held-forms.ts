@@ -39,7 +39,7 @@ export interface HeldFormsParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly files: Files;
-  /** By name: whoever changes the file of a form has its turn. */
+  /** By name: whoever changes the file of a form has its turn. Making room waits for turns: nobody asks for it in one. */
   readonly turns: Turns;
   readonly behind: Backlog;
 }
@@ -88,7 +88,7 @@ export class HeldForms {
   async found(name: string, diskBytes: number, usedAtMs: number): Promise<void> {
     if (diskBytes > this.#parts.maxBytes) return await this.#unlink(name);
     const entry = { name, diskBytes, stampedAtMs: usedAtMs, pending: undefined, fileHash: undefined };
-    await Promise.all(this.index.add(entry).map((gone) => this.#goes(gone)));
+    await this.#unlinkAll(this.index.add(entry));
   }
 
   /** Takes in a form that has its file, or (`entry.pending`) is about to get it. */
@@ -113,7 +113,7 @@ export class HeldForms {
 
   /** Nothing, if another entry has its name by now. Resolves when the file is gone; nobody need wait. */
   async remove(entry: Entry): Promise<void> {
-    if (this.index.remove(entry)) await this.#parts.behind.add(0, () => this.#goes(entry));
+    if (this.index.remove(entry)) await this.#goes(entry);
   }
 
   async drop(name: string): Promise<void> {
@@ -124,7 +124,9 @@ export class HeldForms {
 
   /** Lets go of at least `bytes` of unpinned forms, if there are as many; resolves when their files are gone. */
   async shrink(bytes: number): Promise<void> {
-    await Promise.all(this.index.shrink(bytes).map((entry) => this.#goes(entry)));
+    const gone = this.index.shrink(bytes);
+    for (const entry of gone) this.#forget(entry);
+    await this.#unlinkAll(gone);
   }
 
   replacedWithin(name: string, ms: number): boolean {
@@ -175,12 +177,25 @@ export class HeldForms {
     else this.#large.set(name, form, 32 * Math.ceil(form.fileBytes / MIB));
   }
 
-  /** For an entry that has left the index. */
+  /** For an entry that has left the index: forgotten at once, so that a newer one is not mixed up with it. */
   async #goes(entry: Entry): Promise<void> {
-    this.#small.delete(entry.name);
-    this.#large.delete(entry.name);
-    if (entry.fileHash !== undefined) this.#replaced.left(entry.name, entry.fileHash);
-    await this.#unlink(entry.name);
+    this.#forget(entry);
+    await this.#parts.behind.add(0, () => this.#unlink(entry.name));
+  }
+
+  #forget({ name, fileHash }: Entry): void {
+    this.#small.delete(name);
+    this.#large.delete(name);
+    if (fileHash !== undefined) this.#replaced.left(name, fileHash);
+  }
+
+  /** A few at a time: one large form may cost thousands of small ones, and reads wait for the same four threads. */
+  async #unlinkAll(entries: readonly Entry[]): Promise<void> {
+    const rest = entries.values();
+    const unlinkRest = async () => {
+      for (const { name } of rest) await this.#unlink(name);
+    };
+    await Promise.all([unlinkRest(), unlinkRest()]);
   }
 
   #unlink(name: string): Promise<void> {

@@ -48,6 +48,7 @@ export class RecordFiles {
   async scan(): Promise<void> {
     const { dir } = this.#parts;
     await emptyDirectory(join(dir, 'tmp'), (name) => /^\d+\.json$/.test(name));
+    await this.#syncs?.sync(dirname(dir));
     for (const shard of await readShards(dir))
       for (const file of await readdir(join(dir, shard)))
         if (isRecordName(file) && file.startsWith(shard)) this.#names.add(file.slice(0, 64));

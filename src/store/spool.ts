@@ -81,12 +81,13 @@ export class StoreSpool implements Spool {
 
   async reset(): Promise<void> {
     if (this.#ending !== undefined) throw discarded();
-    await this.#clear(true);
+    await this.#clear();
     if (this.#ending === undefined) this.#failure = undefined;
   }
 
   discard(): Promise<void> {
-    return this.#end(true);
+    this.#ending ??= this.#clear().finally(() => this.#parts.onEnd(this));
+    return this.#ending;
   }
 
   // What follows is for FormStore.keep only.
@@ -109,24 +110,27 @@ export class StoreSpool implements Spool {
     return exact;
   }
 
-  /** Makes the file whole, `footer` after the last byte. When it rejects, the bytes can still be read. */
-  async finish(footer: Buffer, isSynced: boolean): Promise<void> {
+  /** What is not on disk yet. */
+  get heldBytes(): number {
+    return this.#blocks.heldBytes;
+  }
+
+  /** Waits for the write under way, if there is one. */
+  async settled(): Promise<void> {
     while (this.#writing !== undefined) await this.#writing;
+  }
+
+  /** Settled, makes the file whole, `footer` after the last byte. When it rejects, the bytes can still be read. */
+  async finish(footer: Buffer, isSynced: boolean): Promise<void> {
     this.#refuseIfFailed();
     try {
       const pieces = [...this.#blocks.held(Number.POSITIVE_INFINITY), footer];
-      await this.#parts.room.allow(this.#blocks.heldBytes + footer.length);
       const file = await this.#openFile();
       await writeWhole(file, pieces, this.#blocks.releasedBytes);
       if (isSynced) await file.datasync();
     } catch (error) {
       throw asDiskError('cannot finish a spool', error);
     }
-  }
-
-  /** Once the file has its place among the forms: lets go of everything but that. */
-  leave(): Promise<void> {
-    return this.#end(false);
   }
 
   #refuseIfFailed(): void {
@@ -184,13 +188,8 @@ export class StoreSpool implements Spool {
     for (const wake of wakeups) wake();
   }
 
-  #end(isRemoved: boolean): Promise<void> {
-    this.#ending ??= this.#clear(isRemoved).finally(() => this.#parts.onEnd(this));
-    return this.#ending;
-  }
-
   /** Safe during an append, a read or a write: appends reject, the others are waited for. */
-  async #clear(isRemoved: boolean): Promise<void> {
+  async #clear(): Promise<void> {
     this.#failure = discarded();
     this.#life++;
     this.#wake();
@@ -201,11 +200,11 @@ export class StoreSpool implements Spool {
     this.#blocks.clear();
     if (file === undefined) return;
     await file.close();
-    if (isRemoved) await removeFile(this.#parts.path);
+    await removeFile(this.#parts.path);
   }
 }
 
 const discarded = (): CleanmissError => new CleanmissError('DISCARDED', 'self', 'the spool was discarded or reset');
 
-/** Nobody can act on its failing: what stays in the spool's directory goes when the store is opened next. */
+/** It may be a form by now. Nobody can act on its failing: what stays goes when the store is opened next. */
 const removeFile = (path: string): Promise<void> => unlink(path).catch(() => undefined);

@@ -79,6 +79,8 @@ export const houseViolations = (path: string, source: string): string[] => {
     ...arrowViolations(path, code),
     ...broken.map((rule) => `${path}: ${rule.says}`),
     ...(/^(?:#!.*\n)?\/\/ \S/.test(source) ? [] : [`${path}: the first line says what the file promises`]),
-    ...(/(?:^|[/-])(?:utils?|helpers?|common|manager)\.ts$|(?:^|\/)index\.ts$/.test(path) ? [`${path}: name it for its idea`] : []),
+    ...(/(?:^|[/-])(?:utils?|helpers?|common|manager)\.ts$|(?:^|\/)index\.ts$/.test(path)
+      ? [`${path}: name it for its idea`]
+      : []),
   ];
 };

@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import { compose } from '../../src/compose.ts';
 import { loadConfig } from '../../src/config.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
+import type { Gate } from '../../src/gate/gate.ts';
 
 export interface TestHouse {
   /** `http://127.0.0.1:port` of the Nix front. */
@@ -28,14 +29,14 @@ interface Scope {
 export const startHouse = async (
   t: Scope,
   flags: Readonly<Record<string, string>> = {},
-  { dir, clock = systemClock }: { readonly dir?: string; readonly clock?: Clock } = {},
+  { dir, clock = systemClock, gate }: { readonly dir?: string; readonly clock?: Clock; readonly gate?: Gate } = {},
 ): Promise<TestHouse> => {
   const home = dir ?? (await mkdtemp(join(tmpdir(), 'cleanmiss-')));
   const all = { 'nix.listen': '127.0.0.1:0', 'admin.listen': '127.0.0.1:0', ...flags };
   const { config } = loadConfig({ cwd: home, env: {}, flags: all, readFile: () => undefined });
   const lines: Array<Record<string, unknown>> = [];
   const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) });
-  const house = await compose(config, { clock, log });
+  const house = await compose(config, { clock, log, ...(gate && { gate }) });
   let isClosed = false;
   const close = async () => {
     if (isClosed) return;

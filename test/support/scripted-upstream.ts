@@ -64,6 +64,11 @@ export class ScriptedUpstream {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  /** Accepted so far. */
+  get connections(): number {
+    return this.#connections;
+  }
+
   /** Where a client's substituter URL points. */
   url(cache?: string): string {
     return cache === undefined ? this.origin : `${this.origin}/${cache}`;

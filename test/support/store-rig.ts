@@ -1,6 +1,7 @@
 // Stores in a test's own directory, bodies to keep in them, and a disk that can be made to fail.
 
 import { createHash } from 'node:crypto';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { type FileHandle, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Encoding } from '../../src/core/claim.ts';
@@ -14,6 +15,10 @@ import { seededBytes } from './seeded.ts';
 
 export const sha256 = (bytes: Buffer | string): string => createHash('sha256').update(bytes).digest('hex');
 
+/** Bytes that depend on the seed; a period of a prime length makes every MiB differ from every other. */
+export const bytesOf = (seed: string | number, sizeBytes: number): Buffer =>
+  Buffer.alloc(sizeBytes, seededBytes(seed, Math.min(Math.max(sizeBytes, 1), 65_521)));
+
 export interface Body {
   readonly bytes: Buffer;
   readonly proof: Proof;
@@ -21,7 +26,7 @@ export interface Body {
 
 /** A body of `sizeBytes` that depends on its seed alone, as identity: its bytes are what the digest names. */
 export const identityBody = (seed: string | number, sizeBytes: number): Body => {
-  const bytes = seededBytes(seed, sizeBytes);
+  const bytes = bytesOf(seed, sizeBytes);
   const digest = { sha256: sha256(bytes), sizeBytes };
   return { bytes, proof: { digest, encoding: 'identity', fileHash: digest.sha256 } };
 };
@@ -33,7 +38,7 @@ export const encodedBody = (
   sizeBytes: number,
   encoding: Encoding = 'zstd',
 ): Body => {
-  const bytes = seededBytes(seed, sizeBytes);
+  const bytes = bytesOf(seed, sizeBytes);
   return { bytes, proof: { digest: { sha256: sha256(of), sizeBytes: of.length }, encoding, fileHash: sha256(bytes) } };
 };
 
@@ -90,11 +95,28 @@ export interface Rig {
   readonly files: FakeFiles;
 }
 
-/** A store that is closed when the test ends. Floor 0: the machine that runs the tests may be full. */
+/** Throws when this process has a file below `dir` open: a teardown that throws fails its test. */
+export const refuseOpenFiles = (dir: string): void => {
+  const targets = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      // The descriptor of the listing itself is closed by now.
+      return '';
+    }
+  });
+  const open = targets.filter((target) => target.startsWith(`${dir}/`));
+  if (open.length > 0) throw new Error(`left open: ${open.join(', ')}`);
+};
+
+/** A store that is closed, with every file of its directory, when the test ends. Floor 0: the machine that runs the tests may be full. */
 export const openForms = async (t: Test, options: Partial<FormStoreOptions> = {}): Promise<Rig> => {
   let store: FormStore | undefined;
   // Before the first testdir(): tap removes the directory ahead of teardowns that come after that.
-  t.teardown(async () => await store?.close());
+  t.teardown(async () => {
+    await store?.close();
+    refuseOpenFiles(dir);
+  });
   const dir = options.dir ?? t.testdir();
   const clock = new FakeClock();
   const log = new CollectedLog();

@@ -37,7 +37,11 @@ const stand = (compose: Stage['compose'] = () => Promise.resolve(house())) => {
 
 t.test('the first signal drains', async (t) => {
   let closes = 0;
-  const { stage, process, opened, exits, log } = stand(() => Promise.resolve(house(async () => void (closes += 1))));
+  const count = () => {
+    closes += 1;
+    return Promise.resolve();
+  };
+  const { stage, process, opened, exits, log } = stand(() => Promise.resolve(house(count)));
   const served = serve(configure(), stage);
   await opened;
   t.equal(closes, 0, 'it stays open until told otherwise');
@@ -45,7 +49,11 @@ t.test('the first signal drains', async (t) => {
   await served;
   t.equal(closes, 1);
   t.strictSame(exits, [], 'who waits for it ends the process');
-  t.match(log(), [{ level: 'info', signal: 'SIGTERM', drainMs: 30_000 }, { msg: 'drained' }]);
+  t.match(log(), [
+    { msg: 'listening', nix: '127.0.0.1:8501' },
+    { signal: 'SIGTERM', drainMs: 30_000 },
+    { msg: 'drained' },
+  ]);
   t.strictSame(process.eventNames(), [], 'and no listener is left');
 });
 
@@ -64,11 +72,15 @@ t.test('the second signal does not wait', async (t) => {
 
 t.test('a signal while it opens', async (t) => {
   let closes = 0;
+  const count = () => {
+    closes += 1;
+    return Promise.resolve();
+  };
   const { promise, resolve } = Promise.withResolvers<House>();
   const { stage, process } = stand(() => promise);
   const served = serve(configure(), stage);
   process.emit('SIGTERM', 'SIGTERM');
-  resolve(house(async () => void (closes += 1)));
+  resolve(house(count));
   await served;
   t.equal(closes, 1, 'what was opened is closed');
 });
@@ -79,7 +91,7 @@ t.test('what nobody caught ends the process', async (t) => {
   await opened;
   process.emit('uncaughtException', new Error('GET /k?X-Amz-Signature=hunter2'), 'unhandledRejection');
   t.strictSame(exits, [70]);
-  t.match(JSON.parse(lines[0] ?? ''), { level: 'fatal', origin: 'unhandledRejection', err: { stack: String } });
+  t.match(JSON.parse(lines.at(-1) ?? ''), { level: 'fatal', origin: 'unhandledRejection', err: { stack: String } });
   t.notMatch(lines.join(''), 'hunter2');
   process.emit('SIGTERM', 'SIGTERM');
   await served;
@@ -109,7 +121,10 @@ t.test('an address in use is named with its key', async (t) => {
 t.test('other reasons not to open', async (t) => {
   const owned = new CleanmissError('OWNED', 'client', 'it is owned');
   await t.rejects(serve(configure(), stand(() => Promise.reject(owned)).stage), owned, 'a message of our own stays');
-  const denied = Object.assign(new Error("EACCES: permission denied, mkdir '/srv'"), { code: 'EACCES', syscall: 'mkdir' });
+  const denied = Object.assign(new Error("EACCES: permission denied, mkdir '/srv'"), {
+    code: 'EACCES',
+    syscall: 'mkdir',
+  });
   await t.rejects(serve(configure(), stand(() => Promise.reject(denied)).stage), {
     code: 'START',
     message: "cannot start: EACCES: permission denied, mkdir '/srv'",

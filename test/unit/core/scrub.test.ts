@@ -10,6 +10,7 @@ const rows: { reason: string; line: string; left: string }[] = [
     line: '{"url":"http://s3:9000/b/k?X-Amz-Algorithm=AWS4&X-Amz-Signature=hunter2&x=1","a":1}',
     left: '{"url":"http://s3:9000/b/k?***","a":1}',
   },
+  { reason: 'a second question mark', line: '/k?a?X-Amz-Signature=hunter2&b', left: '/k?a?***' },
   { reason: 'in prose', line: 'GET /b/k?x-amz-credential=hunter2 failed', left: 'GET /b/k?*** failed' },
   { reason: 'a parameter before the telling one', line: '/k?token=hunter2&X-Amz-Date=1', left: '/k?***' },
   { reason: 'a search without its mark', line: 'X-Amz-Signature=hunter2&b=1', left: 'X-Amz-Signature=***&b=1' },
@@ -37,10 +38,13 @@ t.test('scrub', (t) => {
     if (line.startsWith('{') || line.startsWith('['))
       t.doesNotThrow(() => JSON.parse(scrub(line)), `${reason}: still JSON`);
   }
-  const long = `{"msg":"${'?a=b&"\\'.repeat(20_000)}"}`;
-  const before = process.hrtime.bigint();
-  scrub(long);
-  t.ok(process.hrtime.bigint() - before < 1_000_000_000n, 'no line makes it slow');
+  for (const piece of ['?', '?a=b&"\\', 'x-amz-', '"cookie":[', '"cookie":"', '//', '//a', 'Bearer ', 'sig', '\\"']) {
+    const line = piece.repeat(100_000 / piece.length);
+    const before = performance.now();
+    scrub(line);
+    // Squared, it would be a minute.
+    t.ok(performance.now() - before < 1_000, `100 kB of ${piece} are read once`);
+  }
   t.end();
 });
 

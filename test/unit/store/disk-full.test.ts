@@ -2,11 +2,20 @@
 
 import { rm } from 'node:fs/promises';
 import { setImmediate as turn } from 'node:timers/promises';
+import fc from 'fast-check';
 import t from 'tap';
+import { isCode } from '../../../src/core/errors.ts';
 import { MIB } from '../../../src/store/form.ts';
-import { refuseLeaks } from '../../support/leaks.ts';
-import { seededBytes } from '../../support/seeded.ts';
-import { diskError, filesBelow, identityBody, keep, openForms, readAll } from '../../support/store-rig.ts';
+import {
+  bytesOf,
+  diskError,
+  filesBelow,
+  identityBody,
+  keep,
+  openForms,
+  readAll,
+  refuseOpenFiles,
+} from '../../support/store-rig.ts';
 
 const floor = 100 * MIB;
 const small = identityBody('small', 5000);
@@ -14,11 +23,10 @@ const large = identityBody('large', 3 * MIB);
 const larger = identityBody('larger', 6 * MIB);
 
 t.test('the floor is looked at with the first byte, and every 64 MiB of all spools', async (t) => {
-  refuseLeaks(t);
   const { store, files } = await openForms(t, { freeBytesFloor: floor, maxBytes: 1024 * MIB });
   files.freeBytes = floor;
   const [one, two] = [store.spool(), store.spool()];
-  const chunk = seededBytes('chunk', MIB);
+  const chunk = bytesOf('chunk', MIB);
   for (let mibs = 0; mibs < 40; mibs++) await Promise.all([one.append(chunk), two.append(chunk)]);
   t.equal(files.statfsCalls, 2, 'the first bytes of both came together');
   files.freeBytes = floor - 1;
@@ -40,7 +48,6 @@ t.test('the floor is looked at with the first byte, and every 64 MiB of all spoo
 });
 
 t.test('forms make room for the floor, as far as they go and no further; pinned ones stay', async (t) => {
-  refuseLeaks(t);
   const { store, files, dir } = await openForms(t, { freeBytesFloor: floor });
   const [one, two, three] = [1, 2, 3].map((seed) => identityBody(seed, 2 * MIB));
   if (!one || !two || !three) throw new Error('three');
@@ -59,6 +66,43 @@ t.test('forms make room for the floor, as far as they go and no further; pinned 
   t.ok(await store.find(three.proof.digest, 'identity'));
 });
 
+t.test('room is made while everything is kept, found and dropped: nothing waits for ever', async (t) => {
+  const bodies = [200, 3000, MIB + 5, MIB + 6].map((bytes, seed) => identityBody(`room ${seed}`, bytes));
+  const step = fc.record({
+    index: fc.nat(3),
+    kind: fc.constantFrom('keep', 'keep', 'find', 'drop'),
+    isLow: fc.boolean(),
+  });
+  const base = t.testdir();
+  let run = 0;
+  const property = fc.asyncProperty(fc.array(step, { maxLength: 25 }), fc.boolean(), async (steps, durable) => {
+    const dir = `${base}/${run++}`;
+    const rig = await openForms({ testdir: () => dir, teardown: () => {} }, { durable, freeBytesFloor: floor });
+    const { store, files } = rig;
+    let looks = 0;
+    // Low at first, and then, now and again, better for what was removed.
+    files.statfs = async () => ({ bavail: floor - (steps[looks++ % steps.length]?.isLow ? MIB : 0), bsize: 1 });
+    await Promise.all(
+      steps.map(async ({ index, kind }) => {
+        const { proof, bytes } = bodies[index] ?? small;
+        if (kind === 'drop') return await store.drop(proof.digest, 'identity');
+        const form = await (kind === 'find'
+          ? store.find(proof.digest, 'identity')
+          : keep(store, { proof, bytes })
+        ).catch((error: unknown) => {
+          if (!isCode(error, 'DISK')) throw error;
+        });
+        if (form?.body && !form.body.equals(bytes)) throw new Error('other bytes');
+      }),
+    );
+    await store.close();
+    const onDisk = [...(await filesBelow(dir)).values()].reduce((sum, one) => sum + one, 0);
+    if (onDisk !== store.stats().bytes) throw new Error(`${onDisk} on disk, ${store.stats().bytes} counted`);
+  });
+  await fc.assert(property, { numRuns: 20, timeout: 5000 });
+  refuseOpenFiles(base);
+});
+
 t.test('a file system that cannot be asked is a disk that cannot be used', async (t) => {
   const { store, files } = await openForms(t);
   files.statfs = () => Promise.reject(diskError('EIO'));
@@ -67,7 +111,6 @@ t.test('a file system that cannot be asked is a disk that cannot be used', async
 
 for (const code of ['ENOSPC', 'EIO', 'EDQUOT'])
   t.test(`${code} while a large body is spooled`, async (t) => {
-    refuseLeaks(t);
     const { store, dir, files } = await openForms(t);
     files.onWrite = () => {
       throw diskError(code);
@@ -78,7 +121,6 @@ for (const code of ['ENOSPC', 'EIO', 'EDQUOT'])
   });
 
 t.test('a disk that takes a part first', async (t) => {
-  refuseLeaks(t);
   const { store, files } = await openForms(t);
   const open = files.open.bind(files);
   files.open = async (path, flags) => {
@@ -99,7 +141,6 @@ t.test('a disk that takes a part first', async (t) => {
 });
 
 t.test('the disk fills up as a large body is finished: refused, but still to be read', async (t) => {
-  refuseLeaks(t);
   const { store, files, dir } = await openForms(t);
   const spool = store.spool();
   await spool.append(large.bytes);
@@ -116,7 +157,6 @@ t.test('the disk fills up as a large body is finished: refused, but still to be 
 });
 
 t.test('a small body on a full disk lives in memory, and the fault is told once', async (t) => {
-  refuseLeaks(t);
   const { store, files, dir, log } = await openForms(t);
   files.onWrite = () => {
     throw diskError('ENOSPC');
@@ -147,7 +187,6 @@ t.test('below the floor, small bodies stay in memory too', async (t) => {
 
 for (const body of [small, large])
   t.test(`durable, ${body.bytes.length} bytes that cannot be synced are not acknowledged`, async (t) => {
-    refuseLeaks(t);
     const { store, files, dir } = await openForms(t, { durable: true });
     const open = files.open.bind(files);
     files.open = async (path, flags) => {

@@ -6,12 +6,10 @@ import t from 'tap';
 import { ownDirectory } from '../../../src/store/owner.ts';
 import { RecordStore } from '../../../src/store/records.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
-import { refuseLeaks } from '../../support/leaks.ts';
 import { killChild, startChild } from '../../support/store-killed-child.ts';
 import { filesBelow, identityBody, keep, openForms, readAll } from '../../support/store-rig.ts';
 
 t.test('killed in the middle of a spool, and right after durable keeps and puts', async (t) => {
-  refuseLeaks(t);
   const dir = t.testdir();
   await killChild(await startChild('fill', dir));
   t.equal((await readdir(join(dir, 'spool'))).length, 1, 'it was in the middle of it');
@@ -60,7 +58,6 @@ t.test('names that no digest has are not forms, and a file too short for a foote
 });
 
 t.test('a store opens where its owner may, and says so where it cannot', async (t) => {
-  refuseLeaks(t);
   const dir = t.testdir();
   const owner = await ownDirectory(dir);
   const { store } = await openForms(t, { dir });

@@ -1,0 +1,64 @@
+// Three time-outs or refusals in a row open it; open, one request in two seconds goes out; a success closes it.
+
+import t from 'tap';
+import { Breaker } from '../../../src/core/breaker.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+
+/** `-` a failure, `+` a success, `?` and `!` a request that must be, and must not be, let out; a number passes so many ms. */
+type Course = ReadonlyArray<'-' | '+' | '?' | '!' | number>;
+
+const rows: { reason: string; course: Course; state: 'open' | 'closed'; firstByteMs: number }[] = [
+  { reason: 'new, it is closed and patient', course: ['?', '?', '?'], state: 'closed', firstByteMs: 15_000 },
+  { reason: 'one failure makes it impatient', course: ['-', '?', '?'], state: 'closed', firstByteMs: 3_000 },
+  { reason: 'two do not open it', course: ['-', '-', '?'], state: 'closed', firstByteMs: 3_000 },
+  { reason: 'three do', course: ['-', '-', '-', '!'], state: 'open', firstByteMs: 3_000 },
+  {
+    reason: 'a success between them counts',
+    course: ['-', '-', '+', '-', '-', '?'],
+    state: 'closed',
+    firstByteMs: 3_000,
+  },
+  { reason: 'a success makes it patient', course: ['-', '-', '+'], state: 'closed', firstByteMs: 15_000 },
+  { reason: 'time heals nothing', course: ['-', '-', 3_600_000, '-'], state: 'open', firstByteMs: 3_000 },
+  { reason: 'no try within two seconds', course: ['-', '-', '-', 1_999, '!'], state: 'open', firstByteMs: 3_000 },
+  { reason: 'one try after two', course: ['-', '-', '-', 2_000, '?', '!', '!'], state: 'open', firstByteMs: 3_000 },
+  {
+    reason: 'and one in each two seconds, whatever became of the last',
+    course: ['-', '-', '-', 2_000, '?', 1_999, '!', 1, '?', '-', '!', 2_000, '?', '!'],
+    state: 'open',
+    firstByteMs: 3_000,
+  },
+  { reason: 'tries do not add up', course: ['-', '-', '-', 60_000, '?', '!'], state: 'open', firstByteMs: 3_000 },
+  {
+    reason: 'a success closes it at once',
+    course: ['-', '-', '-', '+', '?', '?'],
+    state: 'closed',
+    firstByteMs: 15_000,
+  },
+  {
+    reason: 'closed by a success, it wants three failures again',
+    course: ['-', '-', '-', '+', '-', '-', '?', '-', '!'],
+    state: 'open',
+    firstByteMs: 3_000,
+  },
+  {
+    reason: 'failures while open change nothing',
+    course: ['-', '-', '-', 2_000, '-', '?'],
+    state: 'open',
+    firstByteMs: 3_000,
+  },
+];
+
+for (const { reason, course, state, firstByteMs } of rows)
+  t.test(reason, async (t) => {
+    const clock = new FakeClock();
+    const breaker = new Breaker(clock, 15_000);
+    for (const step of course) {
+      if (typeof step === 'number') await clock.advance(step);
+      else if (step === '-') breaker.failed();
+      else if (step === '+') breaker.succeeded();
+      else t.equal(breaker.admits(), step === '?', course.join(' '));
+    }
+    t.equal(breaker.state, state);
+    t.equal(breaker.firstByteMs, firstByteMs);
+  });
