@@ -153,7 +153,7 @@ const makeNixFront = async (config: Config, outer: Outer, parts: NixParts, opene
   const { upstream: origin } = config.nix;
   return origin === undefined
     ? await ownNixFront(config, outer, parts)
-    : upstreamNixFront(config, { origin: origin.origin, authority: origin.authority }, outer, parts, opened);
+    : upstreamNixFront(config, origin, outer, parts, opened);
 };
 
 const releaseOf = ({ release }: Config) => ({
@@ -206,7 +206,7 @@ const ownNixFront = async (config: Config, { clock, log }: Outer, parts: NixPart
 /** The caches of an upstream: its metadata, its bodies once they are proven, its writes once the gate allows. */
 const upstreamNixFront = (
   config: Config,
-  { origin, authority }: { readonly origin: string; readonly authority: string },
+  { origin, authority, path }: NonNullable<Config['nix']['upstream']>,
   { clock, log }: Outer,
   parts: NixParts,
   opened: AsyncDisposableStack,
@@ -214,7 +214,7 @@ const upstreamNixFront = (
   const { records: rows, obtainer, suspects, gate, telemetry } = parts;
   const { firstByteMs, idleMs } = config.upstream;
   const ca = config.nix.upstreamCa ?? null;
-  const basePath = (config.nix.prefix ?? '').slice(1);
+  const basePath = `${path}${config.nix.prefix ?? ''}`.slice(1);
   const upstream = new HttpUpstream({
     origin,
     authority,

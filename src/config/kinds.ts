@@ -69,7 +69,7 @@ const listKind =
 export const listen = textKind('an IP address or localhost, and a port: "127.0.0.1:8501", "[::1]:0"', parseListen);
 
 export const origin = textKind(
-  '"none", or http:// or https:// with host and port only: "http://attic.nix-cache.svc:8080"',
+  '"none", or a http:// or https:// URL: "http://attic.nix-cache.svc:8080"',
   orNone(parseOrigin),
 );
 

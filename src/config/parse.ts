@@ -10,6 +10,8 @@ export interface Origin {
   readonly origin: string;
   /** Host and port letter for letter as configured: Attic's `allowed-hosts` compares them so, and URL would not keep it. */
   readonly authority: string;
+  /** `/x/y`, or empty: what comes before `nix.prefix`. */
+  readonly path: string;
 }
 
 export interface TrustedKey {
@@ -89,8 +91,8 @@ export const parseOrigin = (text: string): Origin => {
     /^https?:\/\/([^/?#\\]*)(.*)$/i.exec(text) ?? refuse('not an http:// or https:// URL');
   if (/@/.test(text)) refuse('credentials do not belong into a URL: nix.credentials names a file with them');
   if (/[?#]/.test(rest)) refuse('it has a query or a fragment');
-  if (rest !== '' && rest !== '/') refuse('it has a path, which belongs into nix.prefix');
-  return URL.canParse(text) ? { origin: new URL(text).origin, authority } : refuse('not a URL');
+  const path = rest === '' || rest === '/' ? '' : parsePrefix(rest);
+  return URL.canParse(text) ? { origin: new URL(text).origin, authority, path } : refuse('not a URL');
 };
 
 /** `/x/y`, whatever slashes it had at its ends. */

@@ -75,9 +75,14 @@ interface UpstreamAnswer {
  * then, or its client, who still sends, would never read the answer.
  */
 const detached = (ports: ForwardPorts, request: IncomingMessage): Readable =>
-  Readable.from(request.iterator({ destroyOnReturn: false }), { objectMode: false }).once('close', () => {
+  Readable.from(piecesOf(request), { objectMode: false }).once('close', () => {
     if (!request.complete && !request.destroyed) drain(ports.clock, request);
   });
+
+/** Not the iterator itself: an error thrown into that one destroys the request. */
+async function* piecesOf(request: IncomingMessage): AsyncGenerator<Buffer, void, void> {
+  for await (const piece of request.iterator({ destroyOnReturn: false })) yield piece;
+}
 
 const upstreamHeaders = ({ authority }: ForwardPorts, request: IncomingMessage, headers: HttpAnswer['headers']) => {
   const { expect: _, ...kept } = withoutHop(headers);

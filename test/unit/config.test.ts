@@ -100,7 +100,13 @@ const values: { reason: string; scene: Scene; read: (config: Config) => unknown;
     reason: 'the authority stays as it is spelled, the origin does not',
     scene: flag('nix.upstream', 'HTTP://Cache.Example.org:80/'),
     read: (c) => c.nix.upstream,
-    means: { origin: 'http://cache.example.org', authority: 'Cache.Example.org:80' },
+    means: { origin: 'http://cache.example.org', authority: 'Cache.Example.org:80', path: '' },
+  },
+  {
+    reason: 'a path comes along',
+    scene: flag('nix.upstream', 'http://h/attic/'),
+    read: (c) => c.nix.upstream,
+    means: { origin: 'http://h', authority: 'h', path: '/attic' },
   },
   {
     reason: 'prefix with slashes everywhere',
@@ -177,7 +183,7 @@ const wrong: { reason: string; scene: Scene; says: RegExp }[] = [
   { reason: 'a name may resolve to anything', scene: flag('nix.listen', 'cache.local:80'), says: /the host is a name/ },
   { reason: 'another scheme', scene: flag('nix.upstream', 'grpc://h:1'), says: /not an http/ },
   { reason: 'a query', scene: flag('nix.upstream', 'http://h/?token=abc'), says: /"http:\/\/h\/\?\*\*\*" .*query/ },
-  { reason: 'a path', scene: flag('nix.upstream', 'http://h/attic'), says: /nix\.prefix/ },
+  { reason: 'a climbing path', scene: flag('nix.upstream', 'http://h/a/../b'), says: /not a plain path/ },
   { reason: 'no host', scene: flag('nix.upstream', 'http:///'), says: /not a URL/ },
   {
     reason: 'a password',

@@ -53,15 +53,21 @@ const opened = (t: Test, body: TestBody) => {
   const spool = new TestSpool();
   const outer = new AbortController();
   const told = { transfers: 0, progress: 0, validator: null as string | null };
+  const onTransfer = () => {
+    told.transfers += 1;
+  };
+  const onProgress = () => {
+    told.progress += 1;
+  };
   const run = (fetch: ScriptedFetch['fetch'], validator: string | null = null): Promise<TransferEnd> =>
     transfer(
-      { clock, breaker, idleMs: 10_000, onTransfer: () => void (told.transfers += 1) },
+      { clock, breaker, idleMs: 10_000, onTransfer },
       fetch,
       { validator, isFresh: false },
       {
         prover,
         spool,
-        onProgress: () => void (told.progress += 1),
+        onProgress,
         onValidator: (value) => {
           told.validator = value;
         },
