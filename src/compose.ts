@@ -51,6 +51,8 @@ interface Outer {
   readonly gate?: Gate;
 }
 
+/** Without an upstream a narinfo that is let go is lost: as many as any disk of ours holds NARs for. */
+const MAX_OWN_RECORDS = 10_000_000;
 /** A push from a laptop pauses longer than an upstream may; it holds a spool meanwhile. */
 const UPLOAD_IDLE_MS = 60_000;
 
@@ -111,7 +113,7 @@ const openStore = async (config: Config, { clock, log }: Outer, opened: AsyncDis
   }
   const forms = await FormStore.open({ dir, maxBytes, memoryBytes, clock, durable, log });
   opened.defer(() => forms.close());
-  const records = await RecordStore.open({ dir, clock, durable, log });
+  const records = await RecordStore.open({ dir, clock, durable, log, ...(durable && { maxRecords: MAX_OWN_RECORDS }) });
   opened.defer(() => records.close());
   return { forms, records, ledger: new Ledger(records, clock) };
 };

@@ -4,7 +4,7 @@ import type { Clock } from './clock.ts';
 
 /** Time-outs or refused connections in a row that open it. */
 const FAILURES_TO_OPEN = 3;
-/** While open, one request in this many ms tries again. */
+/** While open, so long after the last failure one request tries again. */
 const TRIAL_EVERY_MS = 2_000;
 /** After the first time-out the others get this share of the first-byte limit, until one succeeds. */
 const IMPATIENCE = 5;
@@ -48,9 +48,9 @@ export class Breaker {
     this.#failuresInARow = 0;
   }
 
-  /** A time-out or a refused connection. */
+  /** A time-out or a refused connection. From here on the next trial waits: one that hangs lasts longer than the pause. */
   failed(): void {
     this.#failuresInARow += 1;
-    if (this.#failuresInARow === FAILURES_TO_OPEN) this.#lastTrialAt = this.#clock.monotonic();
+    if (this.state === 'open') this.#lastTrialAt = this.#clock.monotonic();
   }
 }

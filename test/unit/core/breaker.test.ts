@@ -42,8 +42,8 @@ const rows: { reason: string; course: Course; state: 'open' | 'closed'; firstByt
     firstByteMs: 3_000,
   },
   {
-    reason: 'failures while open change nothing',
-    course: ['-', '-', '-', 2_000, '-', '?'],
+    reason: 'a try that hangs puts the next one off: who asks one by one would wait out each of them',
+    course: ['-', '-', '-', 2_000, '?', 3_000, '-', '!', 1_999, '!', 1, '?'],
     state: 'open',
     firstByteMs: 3_000,
   },
