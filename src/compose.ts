@@ -22,7 +22,8 @@ import { NarinfoRecords } from './nix/narinfo-records.ts';
 import { Narinfos } from './nix/narinfos.ts';
 import { Nars } from './nix/nars.ts';
 import { ownCache } from './nix/own-cache.ts';
-import { ownExtras, ownWrites } from './nix/own-writes.ts';
+import { ownExtras } from './nix/own-extras.ts';
+import { ownWrites } from './nix/own-writes.ts';
 import { passThrough } from './nix/pass-through.ts';
 import { Patience } from './nix/patience.ts';
 import { PendingNars } from './nix/pending.ts';
@@ -36,6 +37,7 @@ import { FormStore } from './store/forms.ts';
 import { Ledger } from './store/ledger.ts';
 import { ownDirectory } from './store/owner.ts';
 import { RecordStore } from './store/records.ts';
+import { Turns } from './store/turns.ts';
 
 export interface House {
   readonly nix: { readonly address: string };
@@ -111,7 +113,8 @@ const openStore = async (config: Config, { clock, log }: Outer, opened: AsyncDis
     opened.defer(() => owner.release());
     await settleFormat(directory);
   }
-  const forms = await FormStore.open({ dir, maxBytes, memoryBytes, clock, durable, log });
+  const spoolMemoryBytes = config.release.memoryBytes;
+  const forms = await FormStore.open({ dir, maxBytes, memoryBytes, spoolMemoryBytes, clock, durable, log });
   opened.defer(() => forms.close());
   const records = await RecordStore.open({ dir, clock, durable, log, ...(durable && { maxRecords: MAX_OWN_RECORDS }) });
   opened.defer(() => records.close());
@@ -198,6 +201,7 @@ const ownNixFront = async (config: Config, { clock, log }: Outer, parts: NixPart
       obtainer,
       pending: await PendingNars.open(infos, forms, clock, config.store.maxBytes),
       trustedKeys: trustedKeysOf(config),
+      turns: new Turns(),
       idleMs: UPLOAD_IDLE_MS,
       maxDecodedBytes: config.store.maxBytes,
     }),

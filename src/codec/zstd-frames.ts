@@ -76,7 +76,7 @@ export class ZstdFrames {
     return this.#blockWindowBytes;
   }
 
-  /** Walks one piece and returns what of it a decoder may see; but for headers, the parts alias it. Throws a DecodeError. */
+  /** Walks one piece and returns what of it a decoder may see; but for headers that began before it, the parts alias it. Throws a DecodeError. */
   take(piece: Uint8Array): FramePart[] {
     this.#parts = [];
     this.#piece = piece;
@@ -143,7 +143,7 @@ export class ZstdFrames {
         `unprovable window: a zstd frame asks for ${windowBytes} bytes of at most ${this.#maxWindowBytes}`,
       );
     }
-    this.#parts.push({ bytes: Buffer.from(this.#header.subarray(0, length)), endsFrame: false });
+    this.#parts.push({ bytes: this.#wholeHeader(length), endsFrame: false });
     this.#from = this.offset;
 
     const emptyBytes = yield* this.#blocks(windowBytes, length);
@@ -181,6 +181,12 @@ export class ZstdFrames {
   #boundIdle(run: number): void {
     if (this.#idleBytes + run > maxIdleBytes)
       throw new DecodeError('bound', 'endless skippable frames: more than 1 MiB without content');
+  }
+
+  /** Out of the piece itself where it lies there whole: then what follows continues it in memory too. */
+  #wholeHeader(length: number): Uint8Array {
+    const at = this.offset - length - this.#pieceStart;
+    return at >= 0 ? this.#piece.subarray(at, at + length) : Buffer.from(this.#header.subarray(0, length));
   }
 
   #handOn(from: number, endsFrame: boolean): void {

@@ -31,7 +31,7 @@ export interface TextRequest {
 /** One request. Never rejects. */
 export const fetchText = async (ports: TextPorts, request: TextRequest): Promise<TextAnswer> => {
   const { clock, upstream, breaker } = ports;
-  if (!breaker.admits()) return { kind: 'unavailable', reason: 'breaker' };
+  if (!breaker.admits() && !(await breaker.closesSoon())) return { kind: 'unavailable', reason: 'breaker' };
   const abort = new AbortController();
   const timer = clock.after(Math.min(request.withinMs, breaker.firstByteMs), () => abort.abort());
   try {
@@ -42,7 +42,8 @@ export const fetchText = async (ports: TextPorts, request: TextRequest): Promise
       return { kind: 'unavailable', reason: answer.reason };
     }
     const text = await readAnswer(answer, request.maxBytes);
-    if (text.kind === 'text') breaker.succeeded();
+    // Of metadata, "absent" is a whole answer: while an upstream starts, most of what is asked for is in no cache.
+    if (text.kind !== 'unavailable') breaker.succeeded();
     return text;
   } catch {
     if (!abort.signal.aborted) return { kind: 'unavailable', reason: 'cut' };

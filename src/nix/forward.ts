@@ -1,7 +1,7 @@
 // Passes admitted writes on to the upstream, streamed both ways, and its answers back in a form that no client hangs on.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import httpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Agent } from 'undici';
@@ -12,6 +12,7 @@ import { type HttpAnswer, trusting } from './http-upstream.ts';
 import { atticError } from './pass-through.ts';
 import { sendStream, sendText } from './send.ts';
 import { readTarget } from './target.ts';
+import { uploadBody } from './upload-body.ts';
 import { admitWrite, drain, invite, type WritePorts } from './writes.ts';
 
 export interface ForwardPorts extends WritePorts {
@@ -70,19 +71,11 @@ interface UpstreamAnswer {
   readonly stream: Readable;
 }
 
-/**
- * The body, with a life of its own: it is destroyed when the upstream ends the upload early, and the request must go on
- * then, or its client, who still sends, would never read the answer.
- */
+/** It is destroyed when the upstream ends the upload early: the client still sends then, and is yet to read the answer. */
 const detached = (ports: ForwardPorts, request: IncomingMessage): Readable =>
-  Readable.from(piecesOf(request), { objectMode: false }).once('close', () => {
+  uploadBody(request).once('close', () => {
     if (!request.complete && !request.destroyed) drain(ports.clock, request);
   });
-
-/** Not the iterator itself: an error thrown into that one destroys the request. */
-async function* piecesOf(request: IncomingMessage): AsyncGenerator<Buffer, void, void> {
-  for await (const piece of request.iterator({ destroyOnReturn: false })) yield piece;
-}
 
 const upstreamHeaders = ({ authority }: ForwardPorts, request: IncomingMessage, headers: HttpAnswer['headers']) => {
   const { expect: _, ...kept } = withoutHop(headers);

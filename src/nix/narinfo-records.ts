@@ -88,7 +88,11 @@ export class NarinfoRecords {
   }
 }
 
-export const isSamePromise = (a: Promised, b: Digest & { readonly compression: string }): boolean =>
+/** The promise that a pinned URL of ours refers to. */
+export const findPromise = (record: NarinfoRecord, pin: Pick<Promised, 'sha256' | 'compression'>): Promised | undefined =>
+  record.promised.find((one) => one.sha256 === pin.sha256 && one.compression === pin.compression);
+
+const isSamePromise = (a: Promised, b: Digest & { readonly compression: string }): boolean =>
   a.sha256 === b.sha256 && a.sizeBytes === b.sizeBytes && a.compression === b.compression;
 
 const recordKey = (cache: string, storeHash: string): string => `narinfo\n${cache}\n${storeHash}`;

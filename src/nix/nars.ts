@@ -8,7 +8,7 @@ import type { Access, Credentials } from './access.ts';
 import { narFetch } from './fetch-nar.ts';
 import type { HttpUpstream } from './http-upstream.ts';
 import { encodingOf } from './narinfo.ts';
-import { isSamePromise, type NarinfoRecord, type NarinfoRecords } from './narinfo-records.ts';
+import { findPromise, type NarinfoRecords } from './narinfo-records.ts';
 import type { NarinfoAnswer, Narinfos } from './narinfos.ts';
 import type { Pin } from './target.ts';
 
@@ -121,6 +121,3 @@ export class Nars {
     return { obtained, mayRange: this.#ports.obtainer.mayResume(claim, obtained), again };
   }
 }
-
-const findPromise = (record: NarinfoRecord, pin: Pin) =>
-  record.promised.find((one) => isSamePromise(one, { ...pin, sizeBytes: one.sizeBytes }));

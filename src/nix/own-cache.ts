@@ -6,7 +6,7 @@ import type { RecordStore } from '../store/records.ts';
 import type { NixCache } from './cache.ts';
 import { pinUrl } from './nar-url.ts';
 import { encodingOf, isNarinfo, type Narinfo, parseNarinfo, withUrl } from './narinfo.ts';
-import type { NarinfoRecord, NarinfoRecords, Promised } from './narinfo-records.ts';
+import { findPromise, type NarinfoRecord, type NarinfoRecords, type Promised } from './narinfo-records.ts';
 import type { NarAnswer } from './nars.ts';
 import type { Pin } from './target.ts';
 
@@ -31,6 +31,10 @@ export const promisedClaim = (cache: string, storeHash: string, promise: Promise
 
 const ABSENT: NarAnswer = { obtained: { kind: 'absent' }, mayRange: false, again: () => Promise.resolve({ kind: 'absent' }) };
 
+/** Only what its newest narinfo names stands under a plain URL; older promises have their pins. */
+const promiseAt = ({ text, promised }: NarinfoRecord, url: string): Promised | undefined =>
+  text?.split('\n').includes(`URL: ${url}`) ? promised[0] : undefined;
+
 export const ownCache = ({ records, infos, obtainer, pinUrls }: OwnCachePorts): NixCache => {
   const heldNarinfo = async (cache: string, storeHash: string, record: NarinfoRecord): Promise<Narinfo | undefined> => {
     const narinfo = parseNarinfo(record.text ?? '', storeHash);
@@ -41,7 +45,7 @@ export const ownCache = ({ records, infos, obtainer, pinUrls }: OwnCachePorts): 
   const nar = async (cache: string, url: string, pin: Pin | null): Promise<NarAnswer> => {
     const storeHash = await records.storeHashOf(cache, url);
     const record = storeHash === undefined ? undefined : await records.find(cache, storeHash);
-    const promise = record?.promised.find((one) => pin === null || (one.sha256 === pin.sha256 && one.compression === pin.compression));
+    const promise = record && (pin === null ? promiseAt(record, url) : findPromise(record, pin));
     const claim = storeHash === undefined || promise === undefined ? undefined : promisedClaim(cache, storeHash, promise);
     if (claim === undefined) return ABSENT;
     const again = async () => {

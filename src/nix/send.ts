@@ -54,7 +54,12 @@ export const sendFollowed = async (request: IncomingMessage, response: ServerRes
   }
 };
 
-export const sendText = (response: ServerResponse, status: number, text: string, headers: Record<string, string> = {}): void => {
+export const sendText = (
+  response: ServerResponse,
+  status: number,
+  text: string | Buffer,
+  headers: Record<string, string> = {},
+): void => {
   response.writeHead(status, { 'content-type': 'text/plain', ...headers, 'content-length': Buffer.byteLength(text) });
   response.end(text);
 };

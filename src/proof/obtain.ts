@@ -190,12 +190,13 @@ export class Obtainer {
     this.#lingering.add(timer);
   }
 
-  /** A held form of the same digest in another encoding, from which the claim's own can be made. */
+  /** A held form of the same digest in another encoding, from which the claim's own can be made. None if we can't look. */
   async #remakeSource(claim: Claim): Promise<ProvenForm | undefined> {
-    const digest = canRemake(claim.encoding) ? await this.#provenDigest(claim) : undefined;
+    const { forms } = this.#ports;
+    const digest = canRemake(claim.encoding) ? await this.#provenDigest(claim).catch(() => undefined) : undefined;
     if (digest === undefined) return undefined;
-    for (const encoding of this.#ports.forms.encodings(digest)) {
-      const form = await this.#ports.forms.find(digest, encoding);
+    for (const encoding of forms.encodings(digest)) {
+      const form = await forms.find(digest, encoding).catch(() => undefined);
       if (form !== undefined) return form;
     }
     return undefined;

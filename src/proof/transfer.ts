@@ -50,7 +50,7 @@ export const transfer = async (
 ): Promise<TransferEnd> => {
   const { clock, breaker } = ports;
   if (outer.aborted) return failed(unavailable('aborted'));
-  if (!breaker.admits()) return failed(unavailable('breaker'));
+  if (!breaker.admits() && !(await breaker.closesSoon())) return failed(unavailable('breaker'));
   ports.onTransfer();
   const abort = new AbortController();
   const passed: UnavailableReason[] = [];

@@ -29,6 +29,8 @@ export interface FormStoreOptions {
   readonly maxBytes: number;
   /** What bodies of small forms may take in memory. */
   readonly memoryBytes: number;
+  /** Up to this size, and to one MiB always, a body waits for its verdict in memory. One MiB by default. */
+  readonly spoolMemoryBytes?: number;
   readonly clock: Clock;
   /** True without an upstream: what `keep` gave back outlives a loss of power. */
   readonly durable: boolean;
@@ -99,7 +101,7 @@ export class FormStore {
     this.#refuseIfClosed();
     const path = this.#newFile('spool');
     const onEnd = (spool: StoreSpool) => void this.#spools.delete(spool);
-    const spool = new StoreSpool({ path, files: this.#files, room: this.#room, onEnd });
+    const spool = new StoreSpool({ path, files: this.#files, room: this.#room, memoryBytes: this.#options.spoolMemoryBytes ?? MIB, onEnd });
     this.#spools.add(spool);
     return spool;
   }

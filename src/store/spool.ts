@@ -17,6 +17,8 @@ export interface SpoolParts {
   readonly path: string;
   readonly files: Files;
   readonly room: DiskRoom;
+  /** Up to so many bytes nothing is written before the verdict; less than one MiB counts as one. */
+  readonly memoryBytes: number;
   /** Called once, when the spool has let go of everything. */
   readonly onEnd: (spool: StoreSpool) => void;
 }
@@ -52,7 +54,7 @@ export class StoreSpool implements Spool {
       throw error;
     }
     this.#blocks.push(chunk);
-    if (this.bytes <= MIB) return;
+    if (this.bytes <= Math.max(MIB, this.#parts.memoryBytes)) return;
     this.#write();
     while (this.#blocks.heldBytes > WAITING_BLOCKS * MIB) {
       await new Promise<void>((resolve) => this.#wakeups.push(resolve));

@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as after } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { pause } from '../../src/core/clock.ts';
 import { delay, headThenSilence, stallBefore, zeroBytes } from '../support/faults/transfer.ts';
 import { whileUp } from '../support/faults/when.ts';
 import { startHouse } from '../support/house.ts';
@@ -123,29 +124,62 @@ t.test('a hung upstream', async (t) => {
 });
 
 const RESTART_MS = 5000;
+
 t.test('a restart of five seconds leaves no miss behind', async (t) => {
   const world = await makeWorld(t, 100);
-  t.jobs = 4;
-  for (const asked of [NARINFOS, NARS]) {
-    for (const version of nixVersions) {
-      t.test(`${version}, while ${asked} are asked`, { buffered: true }, async (t) => {
-        const upstream = await serve(t, world);
-        const house = await startHouse(t, { 'nix.upstream': upstream.origin });
-        const build = await makeUser(t, version, `${house.nix}/lab`, world);
-        upstream.script(asked, delay(20));
-        const running = build();
-        await upstream.until(() => upstream.requests.filter(({ path }) => asked.test(path)).length >= 10);
-        await upstream.refuse();
-        await after(RESTART_MS);
-        await upstream.comeBack();
-        const run = await running;
-        t.equal(run.code, 0, run.stderr);
-        t.notMatch(run.stderr, /retrying|unable to/);
-        console.log('RESTART', version, asked, builtCount(run), run.seconds);
-        const next = await build();
-        t.equal(next.code, 0, next.stderr);
-        t.equal(builtCount(next), 0, 'no miss is remembered');
-      });
-    }
+  // Most of what a build asks for is in no cache: among the first to be answered again are paths that are absent.
+  const sparse = { ...world, paths: world.paths.filter((_, index) => index % 4 === 0) };
+  const moments = [
+    { reason: 'while narinfos are asked', asked: NARINFOS, served: world },
+    { reason: 'while narinfos are asked, most of them absent', asked: NARINFOS, served: sparse },
+    { reason: 'while NARs are asked', asked: NARS, served: world },
+  ];
+  t.jobs = 3;
+  for (const { reason, asked, served } of moments) {
+    t.test(reason, { buffered: true }, (t) =>
+      Promise.all(
+        nixVersions.map(async (version) => {
+          const upstream = await serve(t, served);
+          const house = await startHouse(t, { 'nix.upstream': upstream.origin });
+          const build = await makeUser(t, version, `${house.nix}/lab`, world);
+          upstream.script(asked, delay(20));
+          const running = build();
+          await upstream.until(() => upstream.requests.filter(({ path }) => asked.test(path)).length >= 10);
+          await upstream.refuse();
+          await after(RESTART_MS);
+          await upstream.comeBack();
+          const run = await running;
+          t.equal(run.code, 0, run.stderr);
+          t.notMatch(run.stderr, /retrying|unable to/, `${version}: no noise`);
+          const next = await build();
+          t.equal(next.code, 0, next.stderr);
+          t.equal(100 - builtCount(next), served.paths.length, `${version}: no miss is remembered`);
+        }),
+      ),
+    );
   }
+});
+
+t.test('after a minute of refused connections a client that never asked before misses nothing', async (t) => {
+  const world = await makeWorld(t, 100);
+  const [known, ...unknown] = world.paths;
+  if (known === undefined) throw new Error('there are a hundred');
+  await Promise.all(
+    nixVersions.map(async (version) => {
+      const upstream = await serve(t, world);
+      // The house lives through a minute in six seconds.
+      const clock = fastClock(10);
+      const house = await startHouse(t, { 'nix.upstream': upstream.origin }, { clock });
+      const url = `${house.nix}/lab`;
+      await (await makeUser(t, version, url, world))(['--dry-run']);
+      await upstream.refuse();
+      const run = await (await makeUser(t, version, url, world))();
+      t.equal(run.code, 0, run.stderr);
+      await pause(clock, 60_000);
+      await upstream.comeBack();
+      const next = await (await makeUser(t, version, url, world))();
+      t.equal(next.code, 0, next.stderr);
+      t.equal(builtCount(next), 0, `${version}: all is substituted`);
+    }),
+  );
 });

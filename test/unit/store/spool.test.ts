@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import t from 'tap';
 import { MIB } from '../../../src/store/form.ts';
-import { bytesOf, diskError, openForms } from '../../support/store-rig.ts';
+import { bytesOf, diskError, identityBody, openForms, readAll } from '../../support/store-rig.ts';
 
 const content = bytesOf('spool', 7 * MIB + 12_345);
 
@@ -27,6 +27,17 @@ t.test('up to one MiB stays in memory, one byte more makes a file', async (t) =>
   await spool.discard();
   t.same(await spooled(dir), []);
   t.equal(store.stats().spoolBytes, 0);
+});
+
+t.test('with more memory, more waits there', async (t) => {
+  const { store, dir } = await openForms(t, { spoolMemoryBytes: 3 * MIB });
+  const body = identityBody('more memory', 3 * MIB);
+  const spool = store.spool();
+  await spool.append(body.bytes);
+  await turn();
+  t.same(await spooled(dir), []);
+  const form = await store.keep(spool, body.proof);
+  t.ok((await readAll(form)).equals(body.bytes));
 });
 
 t.test('the chunks stay their owner’s: what becomes of them later is not seen', async (t) => {
