@@ -7,7 +7,7 @@ import { adminServer } from './admin/server.ts';
 import { Metrics } from './admin/metrics.ts';
 import type { Config } from './config.ts';
 import { Breaker } from './core/breaker.ts';
-import type { Clock } from './core/clock.ts';
+import type { Clock, Timer } from './core/clock.ts';
 import { spellListen } from './core/listen.ts';
 import { RetryBudget } from './core/retry-budget.ts';
 import { type Telemetry, verdictReason } from './core/telemetry.ts';
@@ -287,9 +287,19 @@ const listen = async (app: FastifyInstance, at: { readonly host: string; readonl
   return spellListen({ host: address.address, port: address.port });
 };
 
+/** A kept-alive connection whose answer ended is closed so soon, for its client may keep it for ever. */
+const SWEEP_MS = 100;
+
 /** New connections are refused at once; what is under way has `drainMs`. */
 const drain = async (app: FastifyInstance, clock: Clock, drainMs: number): Promise<void> => {
-  const timer = clock.after(drainMs, () => app.server.closeAllConnections());
+  const endsAt = clock.monotonic() + drainMs;
+  let timer: Timer;
+  const sweep = (): void => {
+    if (clock.monotonic() < endsAt) app.server.closeIdleConnections();
+    else app.server.closeAllConnections();
+    timer = clock.after(SWEEP_MS, sweep);
+  };
+  timer = clock.after(0, sweep);
   try {
     await app.close();
   } finally {
