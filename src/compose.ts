@@ -3,8 +3,8 @@
 import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import { adminServer } from './admin/server.ts';
 import { Metrics } from './admin/metrics.ts';
+import { adminServer } from './admin/server.ts';
 import type { Config } from './config.ts';
 import { Breaker } from './core/breaker.ts';
 import type { Clock, Timer } from './core/clock.ts';
@@ -248,7 +248,8 @@ const upstreamNixFront = (
     ...metadata,
     records,
     trustedKeys: trustedKeysOf(config),
-    onFault: (cache, storeHash, fault) => log.warn({ cache, storeHash, ...fault }, 'nix: a narinfo that is not passed on'),
+    onFault: (cache, storeHash, fault) =>
+      log.warn({ cache, storeHash, ...fault }, 'nix: a narinfo that is not passed on'),
   });
   const nars = new Nars({ narinfos, records, access, upstream, obtainer, suspects });
 

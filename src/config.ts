@@ -45,7 +45,9 @@ const schemaFor = (at: Surroundings) => {
       dir: directory('cleanmiss-data/state', 'Suspects and the ledger of what was proven. Small; keep it.'),
     }),
     release: Type.Object({
-      memoryBytes: size('1MiB', 'Up to this size, and to 1 MiB always, a body is proven in memory.', '0', '64MiB', { key: 'memory' }),
+      memoryBytes: size('1MiB', 'Up to this size, and to 1 MiB always, a body is proven in memory.', '0', '64MiB', {
+        key: 'memory',
+      }),
       // Nix gives up at 300 s without a byte; ten are left for what comes before the fill.
       budgetMs: duration('50s', 'How long a larger one may be proven before it is followed.', 'budget', '1ms', '290s'),
       follow: follow(

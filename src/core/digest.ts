@@ -11,8 +11,6 @@ export const isSha256Hex = (text: string): boolean => /^[0-9a-f]{64}$/.test(text
 /** The key of a digest in maps and file names: `<sha256>-<size>`. */
 export const digestKey = (digest: Digest): string => `${digest.sha256}-${digest.sizeBytes}`;
 
-export const isSameDigest = (a: Digest, b: Digest): boolean => a.sha256 === b.sha256 && a.sizeBytes === b.sizeBytes;
-
 /** What metadata names. The size is null where only a hash was named, as by a pinned URL whose narinfo we no longer have. */
 export interface NamedDigest {
   readonly sha256: string;

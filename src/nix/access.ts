@@ -35,11 +35,11 @@ export class Access {
   readonly #secret = randomBytes(32);
   readonly #anonymous = this.#keyed(null);
   /** Monotonic ms of the last acceptance, by credential and cache. */
-  readonly #acceptedAt = new Lru<number>({ maxEntries: MAX_ACCEPTED, maxBytes: Infinity });
+  readonly #acceptedAt = new Lru<number>({ maxEntries: MAX_ACCEPTED, maxBytes: Number.POSITIVE_INFINITY });
   /** How, and at which monotonic ms, a cache was last seen to be public. */
   readonly #public = new Lru<{ readonly by: 'header' | 'anonymous'; readonly at: number }>({
     maxEntries: MAX_ACCEPTED,
-    maxBytes: Infinity,
+    maxBytes: Number.POSITIVE_INFINITY,
   });
   readonly #checks = new Map<string, Promise<'accepted' | 'refused' | 'unavailable'>>();
 
@@ -85,7 +85,12 @@ export class Access {
   }
 
   #keyed(value: string | null): Credentials {
-    return { value, key: createHmac('sha256', this.#secret).update(value ?? '').digest('base64') };
+    return {
+      value,
+      key: createHmac('sha256', this.#secret)
+        .update(value ?? '')
+        .digest('base64'),
+    };
   }
 
   #isWithin(at: number | undefined, ms: number): boolean {

@@ -86,7 +86,10 @@ export class CacheInfos {
 export const mendCacheInfo = (text: string): string =>
   text
     .split('\n')
-    .filter((line) => line === '' || (line.includes(':') && (!line.startsWith('Priority:') || /^Priority:\s*\d{1,9}\s*$/.test(line))))
+    .filter(
+      (line) =>
+        line === '' || (line.includes(':') && (!line.startsWith('Priority:') || /^Priority:\s*\d{1,9}\s*$/.test(line))),
+    )
     .join('\n');
 
 const infoKey = (cache: string): string => `cache-info\n${cache}`;

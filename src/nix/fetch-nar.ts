@@ -39,11 +39,17 @@ const readAnswer = (answer: HttpAnswer, request: FetchRequest): FetchedBody | Fa
       return unavailable('status', String(status));
   }
   const fromByte = status === 206 ? rangeStart(headers['content-range']) : 0;
-  if (fromByte !== 0 && fromByte !== request.fromByte) return unavailable('protocol', 'another range than the one asked for');
+  if (fromByte !== 0 && fromByte !== request.fromByte)
+    return unavailable('protocol', 'another range than the one asked for');
   const content = undoContentCoding(answer);
   if (content === null) return unavailable('protocol', 'a Content-Encoding that we do not know');
   if (content.isCoded && status === 206) return unavailable('protocol', 'a range of an encoded body');
-  return { kind: 'body', fromByte, validator: content.isCoded ? null : strongValidator(headers['etag']), bytes: content.bytes };
+  return {
+    kind: 'body',
+    fromByte,
+    validator: content.isCoded ? null : strongValidator(headers['etag']),
+    bytes: content.bytes,
+  };
 };
 
 const rangeStart = (contentRange: string | string[] | undefined): number => {

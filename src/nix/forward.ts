@@ -85,7 +85,9 @@ const upstreamHeaders = ({ authority }: ForwardPorts, request: IncomingMessage, 
 /** What must not pass a shared cache, or is no more true once a Content-Encoding is undone. */
 const clientHeaders = (headers: HttpAnswer['headers'], isCoded: boolean): Record<string, string | string[]> => {
   const dropped = new Set(['set-cookie', 'content-encoding', ...(isCoded ? ['content-length', 'etag'] : [])]);
-  return Object.fromEntries(Object.entries(withoutHop(headers)).filter(([name, value]) => !dropped.has(name) && value !== ''));
+  return Object.fromEntries(
+    Object.entries(withoutHop(headers)).filter(([name, value]) => !dropped.has(name) && value !== ''),
+  );
 };
 
 /** A Nix that gets one of these sends the body again, five times in all, and Nix 2.8 hangs on it. */

@@ -2,12 +2,14 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyInstance } from 'fastify';
-import { nixClient, type Release } from './client.ts';
-import type { Access } from './access.ts';
 import type { Clock } from '../core/clock.ts';
+import type { Access } from './access.ts';
+import { nixClient, type Release } from './client.ts';
+import { headFault } from './head.ts';
 import { answerRead, type ReadPorts } from './reads.ts';
 import { sendText } from './send.ts';
 import { readTarget } from './target.ts';
+import { refuse } from './writes.ts';
 
 export interface NixFrontPorts {
   readonly clock: Clock;
@@ -38,13 +40,28 @@ export const nixFront = (ports: NixFrontPorts): FastifyInstance => {
     },
   });
   app.setNotFoundHandler((request, reply) => {
-    void reply.code(405).header('allow', 'GET, HEAD, PUT').type('text/plain').send(`${request.method} is not served here\n`);
+    void reply
+      .code(405)
+      .header('allow', 'GET, HEAD, PUT')
+      .type('text/plain')
+      .send(`${request.method} is not served here\n`);
   });
   app.setErrorHandler((error: { readonly statusCode?: number }, _request, reply) => {
-    void reply.code(error.statusCode ?? 400).type('text/plain').send('the request is malformed\n');
+    void reply
+      .code(error.statusCode ?? 400)
+      .type('text/plain')
+      .send('the request is malformed\n');
+  });
+  app.addHook('onRequest', (request, reply, done) => {
+    const fault = headFault(request.raw);
+    if (fault === null) return done();
+    reply.hijack();
+    refuse(ports.clock, request.raw, reply.raw, () => sendText(reply.raw, 400, `${fault}\n`));
   });
   // Node answers 100 Continue by itself unless somebody listens; a refusal must come in its place.
-  app.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => app.routing(request, response));
+  app.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
+    app.routing(request, response),
+  );
   app.server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) =>
     sendText(response, 417, 'Expect may only be 100-continue\n'),
   );

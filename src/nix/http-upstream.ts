@@ -65,7 +65,10 @@ export class HttpUpstream {
   /** Whoever makes one closes it. */
   constructor(options: HttpUpstreamOptions) {
     this.#options = options;
-    this.#named = new Set([hostOf(new URL(options.origin)), ...options.redirectHosts.map((host) => host.toLowerCase())]);
+    this.#named = new Set([
+      hostOf(new URL(options.origin)),
+      ...options.redirectHosts.map((host) => host.toLowerCase()),
+    ]);
     this.#agent = new Agent({
       connections: MAX_CONNECTIONS,
       allowH2: false,
@@ -78,7 +81,7 @@ export class HttpUpstream {
     });
   }
 
-  /** Redirects that led to hosts nobody named, by host. */
+  /** Redirects and narinfo URLs that led to hosts nobody named, by host. */
   get refusedHosts(): ReadonlyMap<string, number> {
     return this.#refusedHosts;
   }
@@ -98,14 +101,15 @@ export class HttpUpstream {
   async get(request: HttpRequest): Promise<HttpAnswer | HttpFailure> {
     let url = /^https?:\/\//i.test(request.target) ? new URL(request.target) : this.url(request.target);
     for (let hop = 0; ; hop += 1) {
-      if (!this.isNamed(url)) return this.#refuse(url);
+      if (!this.isNamed(url)) return this.refuse(url);
       const answer = await this.#request(url, request, hop === 0);
       if ('kind' in answer) return answer;
       const { statusCode: status, headers, body } = answer;
       if (!REDIRECTS.has(status)) return { kind: 'answer', status, headers, body, isRedirected: hop > 0 };
       await body.dump({ limit: 64 * 1024, signal: request.signal }).catch(() => undefined);
       const next = locationOf(headers['location'], url);
-      if (next === null || hop === MAX_REDIRECTS) return { kind: 'failed', reason: 'redirect', detail: 'no way to follow it' };
+      if (next === null || hop === MAX_REDIRECTS)
+        return { kind: 'failed', reason: 'redirect', detail: 'no way to follow it' };
       url = next;
     }
   }
@@ -133,13 +137,16 @@ export class HttpUpstream {
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : '';
       if (UNREACHABLE.has(code)) return { kind: 'failed', reason: isFirst ? 'refused' : 'redirect', detail: code };
-      if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') return { kind: 'failed', reason: 'protocol', detail: code };
+      if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW')
+        return { kind: 'failed', reason: 'protocol', detail: code };
       throw error;
     }
   }
 
-  #refuse(url: URL): HttpFailure {
-    const host = hostOf(url);
+  /** Counts a URL that leads to a host that nobody named. */
+  refuse(url: URL): HttpFailure {
+    // Of another scheme it may have no host.
+    const host = url.hostname === '' ? url.protocol : hostOf(url);
     if (this.#refusedHosts.has(host) || this.#refusedHosts.size < MAX_REFUSED_HOSTS) {
       this.#refusedHosts.set(host, (this.#refusedHosts.get(host) ?? 0) + 1);
     }

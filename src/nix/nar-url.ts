@@ -22,6 +22,10 @@ export const resolveNarUrl = (upstream: HttpUpstream, cache: string, storeHash: 
   } catch {
     return null;
   }
+  if (!upstream.isNamed(resolved)) {
+    upstream.refuse(resolved);
+    return null;
+  }
   if (resolved.username !== '' || resolved.password !== '') return null;
   if (resolved.origin === base.origin) {
     if (!resolved.pathname.startsWith(base.pathname)) return null;
@@ -29,7 +33,7 @@ export const resolveNarUrl = (upstream: HttpUpstream, cache: string, storeHash: 
     return relative === '' ? null : { target: cache === '' ? relative : `${cache}/${relative}`, clientUrl: relative };
   }
   // A store's own URL may be presigned: clients get a plain one of ours instead.
-  return upstream.isNamed(resolved) ? { target: resolved.href, clientUrl: `nar/${storeHash}.nar` } : null;
+  return { target: resolved.href, clientUrl: `nar/${storeHash}.nar` };
 };
 
 /** URL is unsigned, and Nix passes queries on: who keeps the narinfo for 30 days asks for the bytes that it promised. */

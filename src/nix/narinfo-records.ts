@@ -89,7 +89,10 @@ export class NarinfoRecords {
 }
 
 /** The promise that a pinned URL of ours refers to. */
-export const findPromise = (record: NarinfoRecord, pin: Pick<Promised, 'sha256' | 'compression'>): Promised | undefined =>
+export const findPromise = (
+  record: NarinfoRecord,
+  pin: Pick<Promised, 'sha256' | 'compression'>,
+): Promised | undefined =>
   record.promised.find((one) => one.sha256 === pin.sha256 && one.compression === pin.compression);
 
 const isSamePromise = (a: Promised, b: Digest & { readonly compression: string }): boolean =>

@@ -26,7 +26,13 @@ export interface Narinfo {
 export type NarinfoFault = { readonly kind: 'malformed' | 'unprovable' | 'other-path'; readonly detail: string };
 
 /** Which encoding a `Compression` names; a missing field is bzip2, which like the rest we can't prove. */
-const ENCODINGS: Readonly<Record<string, Encoding>> = { none: 'identity', zstd: 'zstd', xz: 'xz', gzip: 'gzip', br: 'br' };
+const ENCODINGS: Readonly<Record<string, Encoding>> = {
+  none: 'identity',
+  zstd: 'zstd',
+  xz: 'xz',
+  gzip: 'gzip',
+  br: 'br',
+};
 
 export const encodingOf = (compression: string): Encoding | undefined =>
   Object.hasOwn(ENCODINGS, compression) ? ENCODINGS[compression] : undefined;
@@ -111,4 +117,5 @@ const parseSize = (text: string | undefined): number | null => {
 export const isNarinfo = (value: Narinfo | NarinfoFault): value is Narinfo => 'nar' in value;
 
 /** The text with another URL, all else byte for byte: URL is not signed. */
-export const withUrl = (narinfo: Narinfo, url: string): string => narinfo.text.replace(/^URL: .*$/m, () => `URL: ${url}`);
+export const withUrl = (narinfo: Narinfo, url: string): string =>
+  narinfo.text.replace(/^URL: .*$/m, () => `URL: ${url}`);

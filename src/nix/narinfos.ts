@@ -1,7 +1,7 @@
 // Gives the narinfo of a path to whoever may read it: the record while it is fresh, else the upstream's word, else the record.
 
 import type { Clock } from '../core/clock.ts';
-import { type Access, type Credentials } from './access.ts';
+import type { Access, Credentials } from './access.ts';
 import { fetchText, type TextAnswer, type TextPorts } from './fetch-text.ts';
 import { type NarUrl, resolveNarUrl } from './nar-url.ts';
 import { isNarinfo, type Narinfo, type NarinfoFault, parseNarinfo } from './narinfo.ts';

@@ -2,9 +2,6 @@
 
 const DIGITS = '0123456789abcdfghijklmnpqrsvwxyz';
 
-/** Digits of a SHA-256. */
-export const NIX32_SHA256_LENGTH = 52;
-
 export const encodeNix32 = (bytes: Uint8Array): string => {
   let text = '';
   for (let digit = Math.ceil((bytes.length * 8) / 5) - 1; digit >= 0; digit -= 1) {

@@ -29,7 +29,11 @@ export const promisedClaim = (cache: string, storeHash: string, promise: Promise
   return encoding === undefined ? undefined : { digest, encoding, place: { tenant: cache, path: storeHash } };
 };
 
-const ABSENT: NarAnswer = { obtained: { kind: 'absent' }, mayRange: false, again: () => Promise.resolve({ kind: 'absent' }) };
+const ABSENT: NarAnswer = {
+  obtained: { kind: 'absent' },
+  mayRange: false,
+  again: () => Promise.resolve({ kind: 'absent' }),
+};
 
 /** Only what its newest narinfo names stands under a plain URL; older promises have their pins. */
 const promiseAt = ({ text, promised }: NarinfoRecord, url: string): Promised | undefined =>
@@ -46,7 +50,8 @@ export const ownCache = ({ records, infos, obtainer, pinUrls }: OwnCachePorts): 
     const storeHash = await records.storeHashOf(cache, url);
     const record = storeHash === undefined ? undefined : await records.find(cache, storeHash);
     const promise = record && (pin === null ? promiseAt(record, url) : findPromise(record, pin));
-    const claim = storeHash === undefined || promise === undefined ? undefined : promisedClaim(cache, storeHash, promise);
+    const claim =
+      storeHash === undefined || promise === undefined ? undefined : promisedClaim(cache, storeHash, promise);
     if (claim === undefined) return ABSENT;
     const again = async () => {
       const form = await obtainer.held(claim);

@@ -21,7 +21,10 @@ export const keepExtra = async (infos: RecordStore, cache: string, url: string, 
 
 export const ownExtras =
   (infos: RecordStore) =>
-  async (target: Target & { readonly kind: 'extra' | 'attic-api' | 'attic-cache-info' }, { response }: Exchange): Promise<void> => {
+  async (
+    target: Target & { readonly kind: 'extra' | 'attic-api' | 'attic-cache-info' },
+    { response }: Exchange,
+  ): Promise<void> => {
     if (target.kind !== 'extra') return sendMiss(response);
     // Only keepExtra writes under these keys, and the store gives back nothing that was damaged.
     const extra = (await infos.get(extraKey(target.cache, target.url))) as Extra | undefined;

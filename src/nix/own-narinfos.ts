@@ -76,7 +76,9 @@ const isTaken = async (
 const narFault = async (ports: OwnNarinfoPorts, cache: string, narinfo: Narinfo): Promise<string | null> => {
   const { nar, encoding, fileHash, fileSize, url } = narinfo;
   const waiting = ports.pending.find(cache, url);
-  const form = await (waiting ? ports.forms.find(waiting.digest, waiting.encoding) : visibleForm(ports, cache, narinfo));
+  const form = await (waiting
+    ? ports.forms.find(waiting.digest, waiting.encoding)
+    : visibleForm(ports, cache, narinfo));
   if (form === undefined) return 'its NAR is not here: put that first';
   if (form.digest.sha256 !== nar.sha256) return 'NarHash is not that of its NAR';
   if (form.digest.sizeBytes !== nar.sizeBytes) return 'NarSize is not that of its NAR';
@@ -90,7 +92,11 @@ const narFault = async (ports: OwnNarinfoPorts, cache: string, narinfo: Narinfo)
 };
 
 /** Two paths with one content share a NAR, which Nix puts once. */
-const visibleForm = async (ports: OwnNarinfoPorts, cache: string, narinfo: Narinfo): Promise<ProvenForm | undefined> => {
+const visibleForm = async (
+  ports: OwnNarinfoPorts,
+  cache: string,
+  narinfo: Narinfo,
+): Promise<ProvenForm | undefined> => {
   const other = await ports.records.storeHashOf(cache, narinfo.url);
   const record = other === undefined ? undefined : await ports.records.find(cache, other);
   const promise = record?.promised.find(

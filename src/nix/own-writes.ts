@@ -19,7 +19,9 @@ export const ownWrites =
         const response = reply.raw;
         if (!(await admitWrite(ports, request, response))) return;
         if (request.method !== 'PUT') {
-          return refuse(ports.clock, request, response, () => sendText(response, 405, 'only PUT stores here\n', { allow: 'GET, HEAD, PUT' }));
+          return refuse(ports.clock, request, response, () =>
+            sendText(response, 405, 'only PUT stores here\n', { allow: 'GET, HEAD, PUT' }),
+          );
         }
         let isInvited = false;
         const onWanted = () => {

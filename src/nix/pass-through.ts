@@ -36,7 +36,12 @@ export const passThrough =
     try {
       const path = pathOf(target, request.url ?? '');
       const headers = target.kind === 'extra' ? {} : { 'x-forwarded-proto': protocolOf(request) };
-      const answer = await upstream.get({ target: path, headers, credentials: client.credentials.value, signal: abort.signal });
+      const answer = await upstream.get({
+        target: path,
+        headers,
+        credentials: client.credentials.value,
+        signal: abort.signal,
+      });
       moved();
       await send(target, answer, exchange, moved);
     } catch {
@@ -51,18 +56,27 @@ export const passThrough =
 const pathOf = (target: Passed, rawTarget: string): string => {
   const mark = rawTarget.indexOf('?');
   if (target.kind === 'extra') return target.cache === '' ? target.url : `${target.cache}/${target.url}`;
-  const path = target.kind === 'attic-api' ? target.path : `${target.cache === '' ? '' : `${target.cache}/`}attic-cache-info`;
+  const path =
+    target.kind === 'attic-api' ? target.path : `${target.cache === '' ? '' : `${target.cache}/`}attic-cache-info`;
   return mark < 0 ? path : path + rawTarget.slice(mark);
 };
 
-const send = async (target: Passed, answer: HttpAnswer | HttpFailure, exchange: Exchange, moved: () => void): Promise<void> => {
+const send = async (
+  target: Passed,
+  answer: HttpAnswer | HttpFailure,
+  exchange: Exchange,
+  moved: () => void,
+): Promise<void> => {
   const { request, response } = exchange;
   const content = answer.kind === 'answer' ? undoContentCoding(answer) : null;
-  if (answer.kind === 'failed' || content === null || answer.isRedirected && answer.status !== 200) return sendFailure(target, exchange);
+  if (answer.kind === 'failed' || content === null || (answer.isRedirected && answer.status !== 200))
+    return sendFailure(target, exchange);
   // The client's miss; Attic's API has clients that print what the server says.
   if (target.kind === 'extra' && answer.status !== 200) {
     answer.body.destroy();
-    return answer.status === 401 || answer.status === 403 ? sendText(response, 403, 'the cache refused these credentials\n') : sendMiss(response);
+    return answer.status === 401 || answer.status === 403
+      ? sendText(response, 403, 'the cache refused these credentials\n')
+      : sendMiss(response);
   }
   const headers: Record<string, string> = {};
   for (const name of PASSED_HEADERS) {
@@ -93,7 +107,8 @@ async function* bounded(bytes: AsyncIterable<Buffer>, moved: () => void): AsyncG
 }
 
 const isConfig = (target: Passed): boolean =>
-  target.kind === 'attic-cache-info' || (target.kind === 'attic-api' && /^_api\/v1\/cache-config\/[^/]+$/.test(target.path));
+  target.kind === 'attic-cache-info' ||
+  (target.kind === 'attic-api' && /^_api\/v1\/cache-config\/[^/]+$/.test(target.path));
 
 const readText = async (bytes: AsyncIterable<Buffer>): Promise<string> => {
   const pieces: Buffer[] = [];
@@ -107,7 +122,8 @@ const readText = async (bytes: AsyncIterable<Buffer>): Promise<string> => {
 };
 
 /** In the shape that `attic` prints. */
-export const atticError = (code: number, error: string, message: string): string => JSON.stringify({ code, error, message });
+export const atticError = (code: number, error: string, message: string): string =>
+  JSON.stringify({ code, error, message });
 
 const sendFailure = (target: Passed, { response }: Exchange): void => {
   if (target.kind === 'extra') return sendMiss(response);

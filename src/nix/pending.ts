@@ -31,7 +31,13 @@ export class PendingNars {
   readonly #maxBytes: number;
   #nars: readonly PendingNar[];
 
-  private constructor(records: RecordStore, forms: FormStore, clock: Clock, maxStoreBytes: number, nars: readonly PendingNar[]) {
+  private constructor(
+    records: RecordStore,
+    forms: FormStore,
+    clock: Clock,
+    maxStoreBytes: number,
+    nars: readonly PendingNar[],
+  ) {
     this.#records = records;
     this.#forms = forms;
     this.#clock = clock;
@@ -51,8 +57,20 @@ export class PendingNars {
   }
 
   /** Resolves when it outlives a crash. The oldest go where all together would take more than their share. */
-  async add(cache: string, url: string, form: ProvenForm, file: { readonly fileHash: string; readonly fileBytes: number }): Promise<void> {
-    const nar: PendingNar = { cache, url, ...file, digest: form.digest, encoding: form.encoding, at: this.#clock.now() };
+  async add(
+    cache: string,
+    url: string,
+    form: ProvenForm,
+    file: { readonly fileHash: string; readonly fileBytes: number },
+  ): Promise<void> {
+    const nar: PendingNar = {
+      cache,
+      url,
+      ...file,
+      digest: form.digest,
+      encoding: form.encoding,
+      at: this.#clock.now(),
+    };
     this.#forms.pin(nar.digest, nar.encoding);
     await this.#keep([...this.#nars.filter((other) => other.cache !== cache || other.url !== url), nar]);
   }

@@ -18,7 +18,10 @@ export interface ReadPorts {
   readonly cache: NixCache;
   readonly telemetry: Telemetry;
   /** What carries no digest, and Attic's own API. */
-  passThrough(target: Target & { readonly kind: 'extra' | 'attic-api' | 'attic-cache-info' }, exchange: Exchange): Promise<void>;
+  passThrough(
+    target: Target & { readonly kind: 'extra' | 'attic-api' | 'attic-cache-info' },
+    exchange: Exchange,
+  ): Promise<void>;
   /** An URL of another shape than `nar/…` that a narinfo once named, as cache and URL relative to it. */
   findUrl(path: string, query: string): Promise<{ readonly cache: string; readonly url: string } | undefined>;
   onMiss(fields: { readonly cache: string; readonly url: string; readonly reason: string }): void;
@@ -29,7 +32,11 @@ export const answerRead = async (ports: ReadPorts, target: Target, exchange: Exc
   try {
     await answer(ports, target, exchange);
   } catch (error) {
-    ports.onMiss({ cache: '', url: exchange.request.url ?? '', reason: error instanceof Error ? error.message : String(error) });
+    ports.onMiss({
+      cache: '',
+      url: exchange.request.url ?? '',
+      reason: error instanceof Error ? error.message : String(error),
+    });
     if (exchange.response.headersSent) cut(exchange.response);
     else sendMiss(exchange.response);
   }
@@ -52,7 +59,9 @@ const answer = async (ports: ReadPorts, target: Target, exchange: Exchange): Pro
       return await answerNar(ports, target.cache, target.url, target.pin, exchange);
     case 'unknown': {
       const known = await ports.findUrl(target.path, target.query);
-      return known === undefined ? sendMiss(response) : await answerNar(ports, known.cache, known.url, target.pin, exchange);
+      return known === undefined
+        ? sendMiss(response)
+        : await answerNar(ports, known.cache, known.url, target.pin, exchange);
     }
     case 'extra':
     case 'attic-api':

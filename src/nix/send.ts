@@ -44,7 +44,11 @@ export const sendForm = async (request: IncomingMessage, response: ServerRespons
 };
 
 /** Without a length: the last chunk is the only word that all was proven. */
-export const sendFollowed = async (request: IncomingMessage, response: ServerResponse, followed: Followed): Promise<void> => {
+export const sendFollowed = async (
+  request: IncomingMessage,
+  response: ServerResponse,
+  followed: Followed,
+): Promise<void> => {
   try {
     response.writeHead(200, NAR_HEADERS);
     if (request.method === 'HEAD') response.end();
@@ -91,7 +95,10 @@ export const sendStream = async (
   await sendPieces(response, begunWith(first, pieces));
 };
 
-async function* begunWith(first: IteratorResult<Buffer>, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer, void, void> {
+async function* begunWith(
+  first: IteratorResult<Buffer>,
+  rest: AsyncIterator<Buffer>,
+): AsyncGenerator<Buffer, void, void> {
   if (first.done) return;
   yield first.value;
   yield* { [Symbol.asyncIterator]: () => rest };

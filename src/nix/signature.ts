@@ -10,7 +10,9 @@ const SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 export type TrustedKeys = ReadonlyMap<string, KeyObject>;
 
 /** Names and the 32 bytes of their keys. */
-export const readTrustedKeys = (keys: ReadonlyArray<{ readonly name: string; readonly publicKey: Buffer }>): TrustedKeys =>
+export const readTrustedKeys = (
+  keys: ReadonlyArray<{ readonly name: string; readonly publicKey: Buffer }>,
+): TrustedKeys =>
   new Map(
     keys.map(({ name, publicKey }) => {
       const der = Buffer.concat([SPKI_PREFIX, publicKey]);

@@ -34,7 +34,8 @@ export const readTarget = (rawTarget: string): Target => {
   const mark = rawTarget.indexOf('?');
   const path = mark < 0 ? rawTarget : rawTarget.slice(0, mark);
   const rawQuery = mark < 0 ? '' : rawTarget.slice(mark + 1);
-  if (!/^[\x21-\x7e]*$/.test(rawQuery) || rawQuery.includes('#')) return bad('the query has a character that URLs do not have');
+  if (!/^[\x21-\x7e]*$/.test(rawQuery) || rawQuery.includes('#'))
+    return bad('the query has a character that URLs do not have');
   const segments = readSegments(path);
   if (typeof segments === 'string') return bad(segments);
   const query = readQuery(rawQuery);
@@ -105,7 +106,8 @@ const classify = (segments: readonly string[], query: Query): Target => {
     const url = withQuery(folder);
     return segments[folder] === 'nar' ? { kind: 'nar', cache, url, pin: query.pin } : { kind: 'extra', cache, url };
   }
-  if (last.endsWith('.ls') && isStoreHash(last.slice(0, -'.ls'.length))) return { kind: 'extra', cache: parent, url: withQuery(segments.length - 1) };
+  if (last.endsWith('.ls') && isStoreHash(last.slice(0, -'.ls'.length)))
+    return { kind: 'extra', cache: parent, url: withQuery(segments.length - 1) };
   return unknown;
 };
 

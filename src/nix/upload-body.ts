@@ -9,7 +9,8 @@ import { TransferWatch } from '../proof/watch.ts';
 import { undoContentCoding } from './content-coding.ts';
 
 /** Fails when the client's connection breaks off. */
-export const uploadBody = (request: IncomingMessage): Readable => Readable.from(piecesOf(request), { objectMode: false });
+export const uploadBody = (request: IncomingMessage): Readable =>
+  Readable.from(piecesOf(request), { objectMode: false });
 
 /** Not the request's own iterator: an error thrown into that one destroys the request. */
 async function* piecesOf(request: IncomingMessage): AsyncGenerator<Buffer, void, void> {
@@ -26,7 +27,10 @@ export interface SmallUploadLimits {
 const wrong = (message: string) => new CleanmissError('WRONG_UPLOAD', 'client', message);
 
 /** Reads a small one whole, its Content-Encoding undone. Throws WRONG_UPLOAD, or what broke the connection off. */
-export const readUpload = async (request: IncomingMessage, { clock, idleMs, maxBytes }: SmallUploadLimits): Promise<Buffer> => {
+export const readUpload = async (
+  request: IncomingMessage,
+  { clock, idleMs, maxBytes }: SmallUploadLimits,
+): Promise<Buffer> => {
   const content = undoContentCoding({ headers: request.headers, body: uploadBody(request) });
   if (content === null) throw wrong('the Content-Encoding is none of gzip, br and zstd');
   const watch = new TransferWatch(clock, { firstByteMs: idleMs, idleMs }, () => request.destroy());

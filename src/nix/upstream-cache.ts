@@ -1,7 +1,7 @@
 // The caches of an upstream, as a reader sees them: its metadata, our proof of its bodies.
 
-import type { CacheInfos } from './cache-infos.ts';
 import type { NixCache } from './cache.ts';
+import type { CacheInfos } from './cache-infos.ts';
 import { type NarUrl, pinUrl } from './nar-url.ts';
 import { type Narinfo, withUrl } from './narinfo.ts';
 import type { Narinfos } from './narinfos.ts';
@@ -14,7 +14,14 @@ export interface UpstreamCachePorts extends Pick<NarPorts, 'obtainer' | 'suspect
   readonly pinUrls: boolean;
 }
 
-export const upstreamCache = ({ cacheInfos, narinfos, nars, obtainer, suspects, pinUrls }: UpstreamCachePorts): NixCache => {
+export const upstreamCache = ({
+  cacheInfos,
+  narinfos,
+  nars,
+  obtainer,
+  suspects,
+  pinUrls,
+}: UpstreamCachePorts): NixCache => {
   /** Written once while their records are in memory. */
   const texts = new WeakMap<Narinfo, string>();
   const writeText = (narinfo: Narinfo, url: NarUrl): string => {

@@ -30,7 +30,8 @@ export const admitWrite = async (
     return false;
   }
   // It asks, and changes nothing: a client that watches a store dies when it is refused.
-  if (request.method === 'POST' && target.kind === 'attic-api' && target.path === '_api/v1/get-missing-paths') return true;
+  if (request.method === 'POST' && target.kind === 'attic-api' && target.path === '_api/v1/get-missing-paths')
+    return true;
   const gone = new AbortController();
   const onClose = () => gone.abort();
   response.once('close', onClose);

@@ -32,7 +32,7 @@ export interface TransferPorts {
 export interface TransferInto {
   readonly prover: Prover;
   readonly spool: Spool;
-  /** Called as bytes come: those that are new were taken by the decoder and spooled before. */
+  /** Called after bytes were proven so far and spooled. */
   onProgress(): void;
   /** Called with the validator of what is being received. */
   onValidator(validator: string | null): void;
@@ -105,7 +105,9 @@ const receive = async (
   for await (const batch of batches(answer.bytes, watch, request.signal)) {
     const news = prefix === null ? batch : prefix.strip(batch);
     if (news === 'changed') return { kind: 'changed' };
-    const failure = news.length === 0 ? null : await take(into, news);
+    // What is here already is no progress: who follows on its strength may see it stall at the same byte again.
+    if (news.length === 0) continue;
+    const failure = await take(into, news);
     if (failure !== null) return failed(failure);
     into.onProgress();
   }

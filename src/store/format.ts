@@ -8,7 +8,7 @@ import { asDiskError, systemFiles } from './files.ts';
 import { publish } from './publish.ts';
 
 /** Raise it when older code would misread what is written now; footers and records keep their own checks besides. */
-export const FORMAT = 1;
+const FORMAT = 1;
 
 /**
  * For the owner of `dir`, before any store in it is opened. Rejects with code FORMAT when the directory was written by

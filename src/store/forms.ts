@@ -101,7 +101,13 @@ export class FormStore {
     this.#refuseIfClosed();
     const path = this.#newFile('spool');
     const onEnd = (spool: StoreSpool) => void this.#spools.delete(spool);
-    const spool = new StoreSpool({ path, files: this.#files, room: this.#room, memoryBytes: this.#options.spoolMemoryBytes ?? MIB, onEnd });
+    const spool = new StoreSpool({
+      path,
+      files: this.#files,
+      room: this.#room,
+      memoryBytes: this.#options.spoolMemoryBytes ?? MIB,
+      onEnd,
+    });
     this.#spools.add(spool);
     return spool;
   }

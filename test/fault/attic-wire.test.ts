@@ -2,13 +2,13 @@
 
 import t, { type Test } from 'tap';
 import { encodeNix32 } from '../../src/nix/nix32.ts';
-import { replayed, type Route, startAtticReplay } from '../support/attic-replay.ts';
+import { type Route, replayed, startAtticReplay } from '../support/attic-replay.ts';
 import { type AtticWire, atticWireNames, loadAtticWire } from '../support/attic-wire.ts';
 import { fastClock } from '../support/fast-clock.ts';
+import { startHouse } from '../support/house.ts';
 import type { Answer } from '../support/http-answer.ts';
 import { get } from '../support/http-client.ts';
 import type { RequestOptions } from '../support/http-connection.ts';
-import { startHouse } from '../support/house.ts';
 import { refuseLeaks } from '../support/leaks.ts';
 
 const HASHES = {
@@ -38,14 +38,17 @@ const requestOf = (name: string): { readonly method: string; readonly path: stri
 /** An Attic that gives these captures, and the object store that its redirects lead to. */
 const startAttic = async (t: Test, names: readonly string[], { keepAlive }: { readonly keepAlive: boolean }) => {
   const store = await startAtticReplay(t, (_method, path) => {
-    const found = Object.entries(storeAnswers).find(([from, to]) => names.includes(from) && requestOf(to).path === path);
+    const found = Object.entries(storeAnswers).find(
+      ([from, to]) => names.includes(from) && requestOf(to).path === path,
+    );
     return replayed(found?.[1] ?? 'e404-notfound');
   });
   const byRequest = new Map(names.map((name) => [Object.values(requestOf(name)).join(' '), name]));
   const route: Route = (method, path) => {
     const name = byRequest.get(`${method === 'HEAD' ? 'GET' : method} ${path}`) ?? 'e404-nosuchobject-narinfo';
     // An answer that its connection's end delimits, or that never came, can't be kept alive.
-    const isKept = keepAlive && loadAtticWire(name).chunkedTerminator !== false && /content-length|chunked/i.test(headOf(name));
+    const isKept =
+      keepAlive && loadAtticWire(name).chunkedTerminator !== false && /content-length|chunked/i.test(headOf(name));
     return replayed(name, { leadTo: store.url, keepAlive: isKept });
   };
   const attic = await startAtticReplay(t, route);
@@ -123,7 +126,9 @@ const REFUTED = new Set([
   'fault-chunk5-flipped-full-length-no-terminator',
 ]);
 
-const brokenNars = atticWireNames().filter((name) => /^nar-br-multi/.test(name) || (/^fault-/.test(name) && /\.nar$/.test(requestOf(name).path)));
+const brokenNars = atticWireNames().filter(
+  (name) => /^nar-br-multi/.test(name) || (/^fault-/.test(name) && /\.nar$/.test(requestOf(name).path)),
+);
 t.equal(brokenNars.length, 18, 'every bad NAR on record has a row');
 
 for (const name of brokenNars) {
@@ -171,7 +176,10 @@ t.test("a narinfo's key is zstd's own, and its signature counts", async (t) => {
   const { attic, house } = await startBehind(t, ['narinfo-zstd-multi']);
   await house.close();
   const key: unknown = JSON.parse(loadAtticWire('attic-cache-info').body.toString()).public_key;
-  for (const [trusted, status] of [[String(key), 200], [`lab:${Buffer.alloc(32, 7).toString('base64')}`, 404]] as const) {
+  for (const [trusted, status] of [
+    [String(key), 200],
+    [`lab:${Buffer.alloc(32, 7).toString('base64')}`, 404],
+  ] as const) {
     const strict = await startHouse(t, { 'nix.upstream': attic.url, 'nix.trustedKeys': trusted });
     t.equal((await get(`${strict.nix}/lab/${HASHES.multi}.narinfo`)).status, status);
     await strict.close();
@@ -182,12 +190,21 @@ t.test('a private cache is for those whom Attic lets in', async (t) => {
   const path = `/priv/${HASHES.single}.narinfo`;
   const attic = await startAtticReplay(t, (_method, asked, { authorization }) => {
     if (authorization === 'Bearer push') return 'e403-push-only-token-reads';
-    if (authorization !== pull.authorization) return asked === path ? 'e401-anonymous-private-narinfo' : 'e401-anonymous-private';
-    return asked === path ? 'narinfo-zstd-private' : asked === '/priv/nix-cache-info' ? 'nix-cache-info-private' : 'nar-local-single';
+    if (authorization !== pull.authorization)
+      return asked === path ? 'e401-anonymous-private-narinfo' : 'e401-anonymous-private';
+    return asked === path
+      ? 'narinfo-zstd-private'
+      : asked === '/priv/nix-cache-info'
+        ? 'nix-cache-info-private'
+        : 'nar-local-single';
   });
   const house = await startHouse(t, { 'nix.upstream': attic.url });
   const nar = `/priv/nar/${HASHES.single}.nar`;
-  const rows: ReadonlyArray<{ readonly reason: string; readonly headers: RequestOptions['headers'] & {}; readonly status: number }> = [
+  const rows: ReadonlyArray<{
+    readonly reason: string;
+    readonly headers: RequestOptions['headers'] & {};
+    readonly status: number;
+  }> = [
     { reason: 'anonymous, before anything is here', headers: {}, status: 403 },
     { reason: 'a token that may pull', headers: pull, status: 200 },
     { reason: 'anonymous, with all of it in our store', headers: {}, status: 403 },
@@ -249,13 +266,20 @@ t.test("an answer to HEAD on record is what ours is made of, but for the NAR's",
   const attic = await startAtticReplay(t, (method, path) => {
     if (path === '/lab/nix-cache-info') return 'nix-cache-info-public';
     if (path.includes('/nar/')) return method === 'HEAD' ? 'head-nar-multi' : 'fault-nobucket-multi-200-zero-bytes';
-    return method === 'HEAD' ? 'head-narinfo' : path.includes(HASHES.multi) ? 'narinfo-zstd-multi' : 'narinfo-zstd-single';
+    return method === 'HEAD'
+      ? 'head-narinfo'
+      : path.includes(HASHES.multi)
+        ? 'narinfo-zstd-multi'
+        : 'narinfo-zstd-single';
   });
   const house = await startHouse(t, { 'nix.upstream': attic.url }, { clock: fastClock(10) });
   const narinfo = await get(`${house.nix}/lab/${HASHES.multi}.narinfo`, { method: 'HEAD' });
   t.equal(narinfo.status, 200);
   const nar = await get(`${house.nix}/lab/nar/${HASHES.multi}.nar`, { method: 'HEAD' });
   t.equal(nar.status, 404, "Attic's 200 to a HEAD says nothing of its store");
-  t.notOk(attic.requests.some(({ method }) => method === 'HEAD'), 'no HEAD goes out');
+  t.notOk(
+    attic.requests.some(({ method }) => method === 'HEAD'),
+    'no HEAD goes out',
+  );
   await house.close();
 });

@@ -1,18 +1,27 @@
 // Every fault of an upstream, in every encoding and framing, cold, warm and for eight at once: proven bytes or a clean miss.
 
-import t, { type Test } from "tap";
+import t, { type Test } from 'tap';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { type CacheObject, makeObject } from '../support/cache-object.ts';
 import type { BodyKind } from '../support/encodings.ts';
 import { forbiddenBehindRedirect, framed, presigned, redirect, status } from '../support/faults/answer.ts';
-import { bomb, cleanShort, contentEncodingGzip, damageFrame, endlessEmpty, endlessSkippable, flip, tooLong, trailing } from '../support/faults/content.ts';
+import {
+  bomb,
+  cleanShort,
+  contentEncodingGzip,
+  damageFrame,
+  endlessEmpty,
+  endlessSkippable,
+  flip,
+  tooLong,
+  trailing,
+} from '../support/faults/content.ts';
 import { narinfoUrl } from '../support/faults/narinfo.ts';
 import {
   closeWithoutHead,
   cutAfter,
   cutAtFrame,
   cutInsideFrame,
-  drip,
   headThenSilence,
   resetAfter,
   resetWithoutHead,
@@ -22,11 +31,11 @@ import {
   zeroBytes,
 } from '../support/faults/transfer.ts';
 import type { Fault } from '../support/faults/when.ts';
+import { startHouse } from '../support/house.ts';
 import type { Answer } from '../support/http-answer.ts';
 import { get } from '../support/http-client.ts';
-import { startHouse } from '../support/house.ts';
 import { refuseLeaks } from '../support/leaks.ts';
-import { type ScriptedUpstream, startUpstream } from '../support/scripted-upstream.ts';
+import { startUpstream } from '../support/scripted-upstream.ts';
 
 type Expected = 'bytes' | 404 | 403;
 
@@ -161,7 +170,9 @@ async function runCase(t: Test, row: Row, kind: BodyKind, framing: 'chunked' | '
   await upstream.idle();
   for (const { nar } of [cold, shared]) {
     const { mostOpen } = upstream.transfers(nar);
-    const complete = upstream.requests.filter((one) => one.path === nar && one.status === 200 && one.ended === 'complete').length;
+    const complete = upstream.requests.filter(
+      (one) => one.path === nar && one.status === 200 && one.ended === 'complete',
+    ).length;
     t.ok(mostOpen <= 1, `${name}: ${mostOpen} transfers at once`);
     t.ok(complete <= 2, `${name}: ${complete} complete transfers`);
   }

@@ -6,9 +6,9 @@ import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { type CacheObject, makeObject, type ObjectShape } from '../support/cache-object.ts';
 import { fastClock } from '../support/fast-clock.ts';
+import { startHouse, type TestHouse } from '../support/house.ts';
 import { get, put, sendRaw } from '../support/http-client.ts';
 import { HttpConnection } from '../support/http-connection.ts';
-import { startHouse, type TestHouse } from '../support/house.ts';
 import { refuseLeaks } from '../support/leaks.ts';
 import { digestOf, makeNar } from '../support/nar.ts';
 import { hashText, storeHash } from '../support/narinfo.ts';
@@ -17,7 +17,8 @@ import { seededBytes } from '../support/seeded.ts';
 
 const MIB = 2 ** 20;
 
-const pushed = (shape: ObjectShape): Promise<CacheObject> => makeObject({ sizeBytes: 50_000, kind: 'xz', like: 'nix', ...shape });
+const pushed = (shape: ObjectShape): Promise<CacheObject> =>
+  makeObject({ sizeBytes: 50_000, kind: 'xz', like: 'nix', ...shape });
 
 const nameOf = (bytes: Buffer, extension = ''): string =>
   `nar/${nix32(Buffer.from(digestOf(bytes).sha256, 'hex'))}.nar${extension}`;
@@ -37,7 +38,14 @@ const pinOf = ({ digest, body }: CacheObject): string =>
   `?nar=${nix32(Buffer.from(digest.sha256, 'hex'))}&as=${body.compression}`;
 
 /** Narinfo and NAR, with and without a pin, to GET and HEAD: all there, or nothing of it. */
-const checkVisible = async (t: Test, house: TestHouse, object: CacheObject, isVisible: boolean, reason: string, cache = '') => {
+const checkVisible = async (
+  t: Test,
+  house: TestHouse,
+  object: CacheObject,
+  isVisible: boolean,
+  reason: string,
+  cache = '',
+) => {
   const { narPath, narinfoPath, narinfo, body } = object;
   for (const method of ['GET', 'HEAD']) {
     for (const path of [narinfoPath, narPath, `${narPath}${pinOf(object)}`]) {
@@ -62,13 +70,29 @@ t.test('a NAR that is not what its name says is refused, and nothing of it is ke
   const bz2 = Buffer.concat([Buffer.from('BZh91AY&SY'), seededBytes('bz2', 1000)]);
   const cut = xz.bytes.subarray(0, -20);
   const zeros = zstdCompressSync(Buffer.alloc(200 * MIB));
-  const rows: ReadonlyArray<{ readonly reason: string; readonly path: string; readonly body: Buffer; readonly status?: number; readonly says: RegExp }> = [
+  const rows: ReadonlyArray<{
+    readonly reason: string;
+    readonly path: string;
+    readonly body: Buffer;
+    readonly status?: number;
+    readonly says: RegExp;
+  }> = [
     { reason: 'another file hash', path: `${other}.xz`, body: xz.bytes, says: /file hash/ },
     { reason: 'zstd by its name, xz by its bytes', path: nameOf(xz.bytes, '.zst'), body: xz.bytes, says: /zstd/ },
     { reason: 'xz by its name, a plain NAR by its bytes', path: nameOf(nar, '.xz'), body: nar, says: /xz/ },
     { reason: 'xz that ends early, under its own hash', path: nameOf(cut, '.xz'), body: cut, says: /xz/ },
-    { reason: 'trailing bytes', path: nameOf(Buffer.concat([xz.bytes, nar]), '.xz'), body: Buffer.concat([xz.bytes, nar]), says: /xz/ },
-    { reason: 'nothing that we can decode', path: nameOf(seededBytes('junk', 5000)), body: seededBytes('junk', 5000), says: /encoding/ },
+    {
+      reason: 'trailing bytes',
+      path: nameOf(Buffer.concat([xz.bytes, nar]), '.xz'),
+      body: Buffer.concat([xz.bytes, nar]),
+      says: /xz/,
+    },
+    {
+      reason: 'nothing that we can decode',
+      path: nameOf(seededBytes('junk', 5000)),
+      body: seededBytes('junk', 5000),
+      says: /encoding/,
+    },
     { reason: 'bzip2 by name', path: nameOf(bz2, '.bz2'), body: bz2, says: /bz2.*none, zstd, xz/ },
     { reason: 'bzip2 by its bytes', path: nameOf(bz2), body: bz2, says: /encoding/ },
     { reason: 'an extension of nobody', path: nameOf(nar, '.exe'), body: nar, says: /exe/ },
@@ -104,13 +128,23 @@ t.test('a NAR whose length is not known or not kept is refused', async (t) => {
     yield bytes.subarray(0, bytes.length / 2);
     gone.abort();
   })();
-  const cut = await put(`${house.nix}/${narPath}`, half, { headers: { 'Content-Length': String(bytes.length) }, signal: gone.signal });
+  const cut = await put(`${house.nix}/${narPath}`, half, {
+    headers: { 'Content-Length': String(bytes.length) },
+    signal: gone.signal,
+  });
   t.equal(cut.ended, 'aborted', 'cut');
   const head = `PUT /${narPath} HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes.length - 10}\r\n\r\n`;
-  const { answers } = await sendRaw(house.nix, Buffer.concat([Buffer.from(head), bytes]));
+  const { answers } = await sendRaw(house.nix, Buffer.concat([Buffer.from(head), bytes]), { firstMs: 10_000 });
   t.equal(answers[0]?.status, 400, 'longer than announced');
-  t.notOk(answers.slice(1).some(({ status }) => status < 400), 'the rest of it is no request');
-  t.equal((await put(`${house.nix}/${storeHash('length')}.narinfo`, (await pushed({ seed: 'length' })).narinfo)).status, 400, 'nothing waits for a narinfo');
+  t.notOk(
+    answers.slice(1).some(({ status }) => status < 400),
+    'the rest of it is no request',
+  );
+  t.equal(
+    (await put(`${house.nix}/${storeHash('length')}.narinfo`, (await pushed({ seed: 'length' })).narinfo)).status,
+    400,
+    'nothing waits for a narinfo',
+  );
   await house.close();
   t.same(await house.spooled(), []);
 });
@@ -124,9 +158,16 @@ t.test('a client that stops sending is dropped after a minute', async (t) => {
     [`${storeHash('slow')}.ls`, 1000],
   ] as const) {
     const head = `PUT /${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${sizeBytes}\r\n\r\n`;
-    const { answers, ended } = await sendRaw(house.nix, Buffer.concat([Buffer.from(head), body.bytes.subarray(0, 100)]), { quietMs: 4000 });
+    const { answers, ended } = await sendRaw(
+      house.nix,
+      Buffer.concat([Buffer.from(head), body.bytes.subarray(0, 100)]),
+      { firstMs: 15_000 },
+    );
     t.not(ended, 'open', path);
-    t.notOk(answers.some(({ status }) => status < 400), path);
+    t.notOk(
+      answers.some(({ status }) => status < 400),
+      path,
+    );
     t.equal((await get(`${house.nix}/${path}`)).status, 404, path);
   }
   await house.close();
@@ -140,7 +181,8 @@ t.test('a narinfo must be right by itself, and agree with its NAR', async (t) =>
   t.equal(await putNarinfo(house, object), 400, 'before its NAR');
   t.equal(await putNar(house, object), 201);
   t.equal(await putNar(house, other), 201);
-  const field = (name: string, value: string) => object.narinfo.replace(new RegExp(`^${name}: .*$`, 'm'), `${name}: ${value}`);
+  const field = (name: string, value: string) =>
+    object.narinfo.replace(new RegExp(`^${name}: .*$`, 'm'), `${name}: ${value}`);
   const rows: ReadonlyArray<{ readonly reason: string; readonly text: string; readonly says: RegExp }> = [
     { reason: 'another NarHash', text: field('NarHash', hashText(other.digest.sha256, 'nix32')), says: /NarHash/ },
     { reason: 'another NarSize', text: field('NarSize', String(object.nar.length + 8)), says: /NarSize/ },
@@ -148,7 +190,11 @@ t.test('a narinfo must be right by itself, and agree with its NAR', async (t) =>
     { reason: 'another FileHash', text: field('FileHash', hashText(other.digest.sha256, 'nix32')), says: /FileHash/ },
     { reason: 'another FileSize', text: field('FileSize', '12'), says: /FileSize/ },
     { reason: "another NAR's URL", text: field('URL', other.narPath), says: /is not that of its NAR/ },
-    { reason: 'a URL that is not here', text: field('URL', nameOf(seededBytes('nowhere', 10), '.xz')), says: /not here/ },
+    {
+      reason: 'a URL that is not here',
+      text: field('URL', nameOf(seededBytes('nowhere', 10), '.xz')),
+      says: /not here/,
+    },
     { reason: 'a URL elsewhere', text: field('URL', `http://127.0.0.1:1/${object.narPath}`), says: /not here/ },
     { reason: 'a URL that climbs', text: field('URL', `../x/${object.narPath}`), says: /not here/ },
     { reason: 'another path', text: field('StorePath', other.storePath), says: /other-path/ },
@@ -209,7 +255,11 @@ t.test('every encoding that Nix pushes and we prove', async (t) => {
   }
   // Nix puts gzip under a plain `.nar`.
   const plain = await pushed({ seed: 'plain', kind: 'gzip' });
-  const object = { ...plain, narPath: plain.narPath.replace('.gz', ''), narinfo: plain.narinfo.replace('.nar.gz', '.nar') };
+  const object = {
+    ...plain,
+    narPath: plain.narPath.replace('.gz', ''),
+    narinfo: plain.narinfo.replace('.nar.gz', '.nar'),
+  };
   t.ok(await push(house, object), 'gzip without an extension');
   await checkVisible(t, house, object, true, 'gzip without an extension');
   await house.close();
@@ -277,8 +327,20 @@ t.test('listings, logs and the rest are kept as they were put', async (t) => {
     { reason: 'a large log that is all escapes', path: 'log/large.drv', body: Buffer.alloc(2.9 * MIB, 0x1b) },
     { reason: 'a realisation', path: 'realisations/sha256:abc!out.doi', body: Buffer.from('{}') },
     { reason: 'debuginfo', path: 'debuginfo/0123abcd', body: Buffer.from('{"archive":"../nar/x","member":"y"}') },
-    { reason: 'compressed, as Nix 2.32 can', path: `${storeHash('b')}.ls`, body: brotliCompressSync(text), coding: 'br', expected: Buffer.from(text) },
-    { reason: 'the same with gzip', path: 'log/zipped.drv', body: gzipSync(everyByte), coding: 'gzip', expected: everyByte },
+    {
+      reason: 'compressed, as Nix 2.32 can',
+      path: `${storeHash('b')}.ls`,
+      body: brotliCompressSync(text),
+      coding: 'br',
+      expected: Buffer.from(text),
+    },
+    {
+      reason: 'the same with gzip',
+      path: 'log/zipped.drv',
+      body: gzipSync(everyByte),
+      coding: 'gzip',
+      expected: everyByte,
+    },
   ];
   for (const { reason, path, body, coding } of rows) {
     const headers = coding === undefined ? {} : { 'Content-Encoding': coding };
@@ -291,7 +353,11 @@ t.test('listings, logs and the rest are kept as they were put', async (t) => {
     t.equal(got.status, 200, reason);
     t.ok(got.body.equals(expected), `${reason}: its bytes`);
     t.notOk('content-encoding' in got.headers, reason);
-    t.equal((await get(`${second.nix}/${path}`, { method: 'HEAD' })).headers['content-length'], String(expected.length), reason);
+    t.equal(
+      (await get(`${second.nix}/${path}`, { method: 'HEAD' })).headers['content-length'],
+      String(expected.length),
+      reason,
+    );
   }
   const refused: ReadonlyArray<{ readonly reason: string; readonly body: Buffer; readonly coding?: string }> = [
     { reason: 'too large', body: Buffer.alloc(4 * MIB, 0x1b) },
@@ -319,7 +385,11 @@ t.test('two caches behind one address know nothing of each other', async (t) => 
     t.equal((await get(`${house.nix}${cache}/${object.hash}.ls`)).status, 404);
     t.equal(await putNarinfo(house, object, cache), 400, 'a narinfo there wants its NAR there');
   }
-  t.match((await get(`${house.nix}/a/nix-cache-info`)).body.toString(), /^StoreDir: \/nix\/store$/m, 'learnt from the push');
+  t.match(
+    (await get(`${house.nix}/a/nix-cache-info`)).body.toString(),
+    /^StoreDir: \/nix\/store$/m,
+    'learnt from the push',
+  );
   t.notMatch((await get(`${house.nix}/b/nix-cache-info`)).body.toString(), /StoreDir/);
   await house.close();
 });
@@ -401,6 +471,10 @@ t.test('nix-cache-info is ours, until a client says otherwise', async (t) => {
   const at = `${house.nix}/nix-cache-info`;
   t.match((await get(at)).body.toString(), /^Priority: \d+$/m);
   t.equal((await put(at, 'StoreDir: /gnu/store\nWantMassQuery: 1\nPriority: 1.5\n')).status, 201);
-  t.equal((await get(at)).body.toString(), 'StoreDir: /gnu/store\nWantMassQuery: 1\n', 'Nix ends over a Priority that is no whole number');
+  t.equal(
+    (await get(at)).body.toString(),
+    'StoreDir: /gnu/store\nWantMassQuery: 1\n',
+    'Nix ends over a Priority that is no whole number',
+  );
   await house.close();
 });

@@ -1,8 +1,8 @@
 // Eight real clients that want one large NAR at once cost the upstream one transfer, and none of them suffers for another.
 
-import { createReadStream, statSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
+import { createReadStream, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import t, { type Test } from 'tap';
@@ -70,7 +70,12 @@ const gather = async (t: Test, { directory, narPath }: World, directives = '') =
 
 type Gathered = Awaited<ReturnType<typeof gather>>;
 
-const checkClient = async (t: Test, { file, contentHash, outPath }: World, client: NixStore, settled: ReturnType<NixStore['build']>) => {
+const checkClient = async (
+  t: Test,
+  { file, contentHash, outPath }: World,
+  client: NixStore,
+  settled: ReturnType<NixStore['build']>,
+) => {
   const run = await settled;
   t.equal(run.code, 0, run.stderr);
   t.equal(hasBuiltLocally(run.stderr), false, `${file}: substituted`);
@@ -106,24 +111,27 @@ t.test('eight at once: one transfer', async (t) => {
   await checkHouse(t, gathered);
 });
 
-t.test('the one that began the transfer is killed in the middle of it, and another in the middle of its own', async (t) => {
-  // 104 MB at 50 MB/s: two seconds in which the first can die.
-  const gathered = await gather(t, world, 'limit_rate 50m;');
-  const { cleanmiss, clients } = gathered;
-  const [first, second, ...others] = clients;
-  if (first === undefined || second === undefined) throw new Error('there are eight');
-  const leaving = new AbortController();
-  const firstRun = first.build(world.file, { attr: 'large', signal: leaving.signal });
-  await untilTrue(async () => (await metric(cleanmiss.admin, 'cleanmiss_spool_bytes')) > 10 * MB);
-  const alsoLeaving = new AbortController();
-  const secondRun = second.build(world.file, { attr: 'large', signal: alsoLeaving.signal });
-  const runs = others.map((client) => client.build(world.file, { attr: 'large' }));
-  leaving.abort();
-  t.equal((await firstRun).signal, 'SIGKILL', 'killed before a byte was its own');
-  t.equal((await statusOf(cleanmiss.admin)).fills.active, 1, 'the transfer goes on');
-  await untilTrue(async () => (await unpackedBytes(second, world.outPath)) > 20 * MB);
-  alsoLeaving.abort();
-  t.equal((await secondRun).signal, 'SIGKILL', 'killed with some bytes');
-  await Promise.all(runs.map((run, index) => checkClient(t, world, others[index] as NixStore, run)));
-  await checkHouse(t, gathered);
-});
+t.test(
+  'the one that began the transfer is killed in the middle of it, and another in the middle of its own',
+  async (t) => {
+    // 104 MB at 50 MB/s: two seconds in which the first can die.
+    const gathered = await gather(t, world, 'limit_rate 50m;');
+    const { cleanmiss, clients } = gathered;
+    const [first, second, ...others] = clients;
+    if (first === undefined || second === undefined) throw new Error('there are eight');
+    const leaving = new AbortController();
+    const firstRun = first.build(world.file, { attr: 'large', signal: leaving.signal });
+    await untilTrue(async () => (await metric(cleanmiss.admin, 'cleanmiss_spool_bytes')) > 10 * MB);
+    const alsoLeaving = new AbortController();
+    const secondRun = second.build(world.file, { attr: 'large', signal: alsoLeaving.signal });
+    const runs = others.map((client) => client.build(world.file, { attr: 'large' }));
+    leaving.abort();
+    t.equal((await firstRun).signal, 'SIGKILL', 'killed before a byte was its own');
+    t.equal((await statusOf(cleanmiss.admin)).fills.active, 1, 'the transfer goes on');
+    await untilTrue(async () => (await unpackedBytes(second, world.outPath)) > 20 * MB);
+    alsoLeaving.abort();
+    t.equal((await secondRun).signal, 'SIGKILL', 'killed with some bytes');
+    await Promise.all(runs.map((run, index) => checkClient(t, world, others[index] as NixStore, run)));
+    await checkHouse(t, gathered);
+  },
+);

@@ -180,7 +180,10 @@ const checkThrough = async (t: Test, world: World, one: Case): Promise<void> => 
   }
   // In a chain Nix asks twice; the second finds the first's answer, if it comes at once.
   const fills = attr === 'top' ? [1, 2] : [1];
-  t.ok(fills.some((count) => transfers.total === count * row.asks), `${name}: ${transfers.total} requests for the NAR`);
+  t.ok(
+    fills.some((count) => transfers.total === count * row.asks),
+    `${name}: ${transfers.total} requests for the NAR`,
+  );
   t.ok(transfers.complete <= 2 * fills.length, `${name}: ${transfers.complete} complete ones`);
   t.ok(transfers.mostOpen <= 1, `${name}: one at a time`);
 };

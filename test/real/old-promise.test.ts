@@ -16,7 +16,9 @@ import { type ScriptedUpstream, startUpstream } from '../support/scripted-upstre
 type Origin = 'old' | 'new' | 'local';
 
 const contentsOf = (origin: Origin): string => {
-  const lines = Array.from({ length: 4000 }, (_, line) => createHash('sha256').update(`${origin} ${line}`).digest('hex'));
+  const lines = Array.from({ length: 4000 }, (_, line) =>
+    createHash('sha256').update(`${origin} ${line}`).digest('hex'),
+  );
   return lines.join('\n');
 };
 
@@ -84,7 +86,14 @@ const ROWS: readonly Row[] = [
   { reason: 'held, and the store lost', shape: 'attic', isHeld: true, befalls: 'wipe', gets: 'local' },
   { reason: 'held, and the store lost', shape: 'nix', isHeld: true, befalls: 'wipe', gets: 'local' },
   // No record of the URL is left, and none is needed: it says itself which bytes are right.
-  { reason: 'the store lost, the old file there', shape: 'nix', isHeld: false, befalls: 'wipe', staysUpstream: true, gets: 'old' },
+  {
+    reason: 'the store lost, the old file there',
+    shape: 'nix',
+    isHeld: false,
+    befalls: 'wipe',
+    staysUpstream: true,
+    gets: 'old',
+  },
 ];
 
 const pushAgain = (upstream: ScriptedUpstream, { pushes }: World, shape: Shape, staysUpstream = false): void => {
@@ -104,7 +113,10 @@ const checkRow = async (t: Test, world: World, version: NixVersion, row: Row): P
   const url = `${house.nix}/lab`;
 
   const build = async (name: string, cacheHome?: string) => {
-    const client = await makeNixStore(t, version, { substituters: [url], ...(cacheHome !== undefined && { cacheHome }) });
+    const client = await makeNixStore(t, version, {
+      substituters: [url],
+      ...(cacheHome !== undefined && { cacheHome }),
+    });
     const run = await client.build(world.file);
     t.equal(run.code, 0, `${version}, ${name}: exit 0 (${run.stderr})`);
     t.notMatch(run.stderr, /mismatch|corrupt|retrying/, `${version}, ${name}: nothing wrong arrived`);
@@ -124,7 +136,11 @@ const checkRow = async (t: Test, world: World, version: NixVersion, row: Row): P
   const asked = upstream.requests.length;
   t.equal(await build('the old client', first.cacheHome), row.gets, `${version}: the old client`);
   if (row.isHeld && row.befalls === undefined) {
-    t.same(upstream.requests.slice(asked).filter(({ path }) => path.includes('/nar/')), [], 'no NAR was fetched');
+    t.same(
+      upstream.requests.slice(asked).filter(({ path }) => path.includes('/nar/')),
+      [],
+      'no NAR was fetched',
+    );
   }
   t.equal(await build('a new client'), 'new', `${version}: a new client`);
   t.equal(await build('the old client again', first.cacheHome), row.gets, `${version}: the old client again`);

@@ -8,7 +8,7 @@ import { pause } from '../../src/core/clock.ts';
 import { delay, headThenSilence, stallBefore, zeroBytes } from '../support/faults/transfer.ts';
 import { whileUp } from '../support/faults/when.ts';
 import { startHouse } from '../support/house.ts';
-import { metric, statusOf } from '../support/real/admin.ts';
+import { statusOf } from '../support/real/admin.ts';
 import { fastClock } from '../support/real/fast-clock.ts';
 import { makeFileCache } from '../support/real/file-cache.ts';
 import { hasBuiltLocally, makeNixStore, type NixRun, type NixVersion, nixVersions } from '../support/real/nix.ts';
@@ -47,7 +47,8 @@ const serve = async (t: Test, { paths }: World): Promise<ScriptedUpstream> => {
   return upstream;
 };
 
-const narsAsked = (upstream: ScriptedUpstream): number => upstream.requests.filter(({ path }) => NARS.test(path)).length;
+const narsAsked = (upstream: ScriptedUpstream): number =>
+  upstream.requests.filter(({ path }) => NARS.test(path)).length;
 
 const builtCount = (run: NixRun): number => run.stderr.split('\n').filter((line) => hasBuiltLocally(line)).length;
 
@@ -88,7 +89,7 @@ t.test('two minutes of 200 with zero bytes, then 100 % hits at once', async (t) 
     const run = await build();
     t.equal(run.code, 0, run.stderr);
     t.equal(builtCount(run), 0, `${version}: 100 % hits`);
-      t.comment(version, run.seconds);
+    t.comment(version, run.seconds);
   }
   t.equal(narsAsked(upstream) - asked, 100, 'each NAR was fetched once');
   t.equal((await statusOf(house.admin)).suspects.open, 0, 'nothing is suspected');
@@ -115,7 +116,7 @@ t.test('a hung upstream', async (t) => {
           t.equal(builtCount(run), 300, `${version}: all built`);
           t.ok(run.seconds < 60, `${version}: ${run.seconds} s`);
           const misses = house.log.filter((l) => l['msg'] === 'nix: a miss').map((l) => Number(l['time']));
-          console.log('MISSES', version, reason, misses.length, (Math.max(...misses) - Math.min(...misses))/1000);
+          console.log('MISSES', version, reason, misses.length, (Math.max(...misses) - Math.min(...misses)) / 1000);
           console.log('SECONDS', version, reason, run.seconds, narsAsked(upstream));
         }),
       ),
@@ -162,7 +163,7 @@ t.test('a restart of five seconds leaves no miss behind', async (t) => {
 
 t.test('after a minute of refused connections a client that never asked before misses nothing', async (t) => {
   const world = await makeWorld(t, 100);
-  const [known, ...unknown] = world.paths;
+  const [known, ..._unknown] = world.paths;
   if (known === undefined) throw new Error('there are a hundred');
   await Promise.all(
     nixVersions.map(async (version) => {

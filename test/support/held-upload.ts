@@ -11,7 +11,11 @@ export interface HeldUpload {
   readonly url: string;
   readonly headCame: Promise<void>;
   /** The request's head as it came, and its body. */
-  readonly received: Promise<{ readonly headers: Readonly<Record<string, string>>; readonly bytes: number; readonly sha256: string }>;
+  readonly received: Promise<{
+    readonly headers: Readonly<Record<string, string>>;
+    readonly bytes: number;
+    readonly sha256: string;
+  }>;
 }
 
 /** Answers 200 with `json` once the body is whole. Gone when the scope ends. */

@@ -15,7 +15,7 @@ export interface TestHouse {
   readonly admin: string;
   readonly dir: string;
   /** Every log line, parsed. */
-  readonly log: ReadonlyArray<Readonly<Record<string, unknown>>>;
+  readonly log: readonly Readonly<Record<string, unknown>>[];
   /** Files in the spool. */
   spooled(): Promise<string[]>;
   close(): Promise<void>;
@@ -34,7 +34,7 @@ export const startHouse = async (
   const home = dir ?? (await mkdtemp(join(tmpdir(), 'cleanmiss-')));
   const all = { 'nix.listen': '127.0.0.1:0', 'admin.listen': '127.0.0.1:0', ...flags };
   const { config } = loadConfig({ cwd: home, env: {}, flags: all, readFile: () => undefined });
-  const lines: Array<Record<string, unknown>> = [];
+  const lines: Record<string, unknown>[] = [];
   const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) });
   const house = await compose(config, { clock, log, ...(gate && { gate }) });
   let isClosed = false;

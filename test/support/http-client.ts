@@ -28,28 +28,35 @@ export interface RawAnswer {
 }
 
 /**
- * Sends bytes as they are and listens until the server ends the connection or says nothing for `quietMs`.
+ * Sends bytes as they are and listens until the server ends the connection or says nothing for `quietMs`, or for `firstMs`
+ * before its first byte.
  * `methods` are those of the requests within, so that an answer to HEAD is read as one.
  */
 export const sendRaw = async (
   url: string | URL,
   bytes: Buffer | string,
-  { quietMs = 150, methods = [] }: { quietMs?: number; methods?: readonly string[] } = {},
+  {
+    quietMs = 150,
+    firstMs = quietMs,
+    methods = [],
+  }: { quietMs?: number; firstMs?: number; methods?: readonly string[] } = {},
 ): Promise<RawAnswer> => {
   const connection = new HttpConnection(url);
   const pieces: Buffer[] = [];
   let isQuiet = false;
-  const quiet = setTimeout(() => {
+  const onQuiet = () => {
     isQuiet = true;
     connection.close();
-  }, quietMs);
+  };
+  let quiet = setTimeout(onQuiet, firstMs);
   try {
     await connection.opened();
     await connection.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
     let piece = await connection.reader.some();
     while (piece) {
       pieces.push(piece);
-      quiet.refresh();
+      clearTimeout(quiet);
+      quiet = setTimeout(onQuiet, quietMs);
       piece = await connection.reader.some();
     }
   } finally {

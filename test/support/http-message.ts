@@ -14,7 +14,7 @@ export type BodyFraming =
   | { readonly kind: 'none' | 'chunked' | 'close' }
   | { readonly kind: 'length'; readonly sizeBytes: number };
 
-export const parseHead = (text: string): Head => {
+const parseHead = (text: string): Head => {
   const [start = '', ...lines] = text.split('\r\n').filter((line) => line !== '');
   const headers: Record<string, string> = {};
   const rawHeaders = lines.map((line): readonly [string, string] => {

@@ -216,7 +216,7 @@ export interface Heart {
   close(): Promise<void>;
 }
 
-export const FIRST_BYTE_MS = 15_000;
+const FIRST_BYTE_MS = 15_000;
 export const IDLE_MS = 10_000;
 
 export const openHeart = async (t: Test, options: HeartOptions = {}): Promise<Heart> => {

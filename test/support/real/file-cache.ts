@@ -15,7 +15,7 @@ export interface FileCache {
   narPath(storePath: string): Promise<string>;
 }
 
-export const fileCacheOf = (directory: string): FileCache => {
+const fileCacheOf = (directory: string): FileCache => {
   const narinfoPath = (storePath: string) => `${basename(storePath).slice(0, 32)}.narinfo`;
   return {
     directory,

@@ -62,3 +62,35 @@ for (const { reason, course, state, firstByteMs } of rows)
     t.equal(breaker.state, state);
     t.equal(breaker.firstByteMs, firstByteMs);
   });
+
+const opened = async () => {
+  const clock = new FakeClock();
+  const breaker = new Breaker(clock, 15_000);
+  for (let count = 0; count < 3; count += 1) breaker.failed();
+  await clock.advance(2_000);
+  return { clock, breaker };
+};
+
+t.test('who comes beside a trial waits for its word', async (t) => {
+  const rows: { reason: string; afterMs: number; ends: 'succeeded' | 'failed' | null; closes: boolean }[] = [
+    { reason: 'it succeeds', afterMs: 100, ends: 'succeeded', closes: true },
+    { reason: 'it fails', afterMs: 100, ends: 'failed', closes: false },
+    { reason: 'it says nothing for half a second', afterMs: 500, ends: null, closes: false },
+  ];
+  for (const { reason, afterMs, ends, closes } of rows) {
+    const { clock, breaker } = await opened();
+    t.equal(breaker.admits(), true);
+    t.equal(breaker.admits(), false);
+    const waiting = [breaker.closesSoon(), breaker.closesSoon()];
+    await clock.advance(afterMs);
+    if (ends !== null) breaker[ends]();
+    t.same(await Promise.all(waiting), [closes, closes], reason);
+    t.equal(clock.armed, 0, 'no timer is left');
+  }
+});
+
+t.test('without a trial nobody waits', async (t) => {
+  const { breaker, clock } = await opened();
+  t.equal(await breaker.closesSoon(), false);
+  t.equal(clock.armed, 0);
+});

@@ -29,7 +29,11 @@ t.test('well-formed', async (t) => {
   t.same(narinfo.nar, { sha256: NAR_HEX, sizeBytes: 206_104 });
   t.equal(narinfo.encoding, 'zstd');
   t.equal(narinfo.references.length, 2);
-  t.equal(withUrl(narinfo, 'nar/x.nar?nar=1&as=$&'), textOf(FIELDS).replace(`nar/${HASH}.nar`, () => 'nar/x.nar?nar=1&as=$&'), 'all else byte for byte');
+  t.equal(
+    withUrl(narinfo, 'nar/x.nar?nar=1&as=$&'),
+    textOf(FIELDS).replace(`nar/${HASH}.nar`, () => 'nar/x.nar?nar=1&as=$&'),
+    'all else byte for byte',
+  );
   for (const [text, reason] of [
     [withField({ References: '' }), 'no references, with the trailing blank'],
     [withField({ Sig: undefined }), 'unsigned: the client decides'],
