@@ -239,7 +239,7 @@ const upstreamNixFront = (
     isPublic: config.nix.public,
     ttlMs: config.auth.ttlMs,
     graceMs: config.auth.graceMs,
-    check: (cache, credentials) => cacheInfos.check(cache, credentials),
+    check: (cache, credentials, withinMs) => cacheInfos.check(cache, credentials, withinMs),
   });
   const metadata = { clock, text, patience, access, freshMs: config.records.freshMs };
   const cacheInfos = new CacheInfos({ ...metadata, records: rows });

@@ -22,13 +22,20 @@ export interface AccessPorts {
   readonly isPublic: boolean;
   readonly ttlMs: number;
   readonly graceMs: number;
-  /** One request that the upstream answers by its own rules: `GET <cache>/nix-cache-info`. It calls `saw` or `refused`. */
-  check(cache: string, credentials: Credentials): Promise<'accepted' | 'refused' | 'unavailable'>;
+  /** One request that the upstream answers by its own rules: `GET <cache>/nix-cache-info`. It calls `accepted` or `refused`. */
+  check(cache: string, credentials: Credentials, withinMs: number): Promise<'accepted' | 'refused' | 'unavailable'>;
 }
 
 /** Pairs of credential and cache: about 200 bytes each. */
 const MAX_ACCEPTED = 20_000;
 const VISIBILITY = 'x-attic-cache-visibility';
+/** How long a check may hold a reader. */
+const CHECK_MS = 8_000;
+/** The same for one who has waited already, until the upstream was given up. */
+export const LAST_CHECK_MS = 1_000;
+
+/** Attic's header, or an answer to somebody without credentials. */
+type PublicBy = 'header' | 'anonymous';
 
 export class Access {
   readonly #ports: AccessPorts;
@@ -37,7 +44,7 @@ export class Access {
   /** Monotonic ms of the last acceptance, by credential and cache. */
   readonly #acceptedAt = new Lru<number>({ maxEntries: MAX_ACCEPTED, maxBytes: Number.POSITIVE_INFINITY });
   /** How, and at which monotonic ms, a cache was last seen to be public. */
-  readonly #public = new Lru<{ readonly by: 'header' | 'anonymous'; readonly at: number }>({
+  readonly #public = new Lru<{ readonly by: PublicBy; readonly at: number }>({
     maxEntries: MAX_ACCEPTED,
     maxBytes: Number.POSITIVE_INFINITY,
   });
@@ -55,32 +62,35 @@ export class Access {
   accepted(cache: string, { key, value }: Credentials, headers: HttpAnswer['headers']): void {
     const at = this.#ports.clock.monotonic();
     this.#acceptedAt.set(pair(cache, key), at);
-    if (headers[VISIBILITY] === 'public') this.#setPublic(cache, { by: 'header', at });
-    else if (value === null) this.#setPublic(cache, { by: 'anonymous', at });
+    if (headers[VISIBILITY] === 'public' || value === null) {
+      this.#public.set(cache, { by: headers[VISIBILITY] === 'public' ? 'header' : 'anonymous', at });
+      void this.#rememberPublic(cache);
+    }
     // Attic says it with every answer while it is so: its silence is news. Others never say it.
-    else if (this.#public.get(cache)?.by === 'header') this.#setPublic(cache, null);
+    else void this.#endPublic(cache, ['header']);
   }
 
   /** Notes a refusal, which ends every grace. */
   refused(cache: string, { key, value }: Credentials): void {
     this.#acceptedAt.delete(pair(cache, key));
     // Attic ignores bad credentials on a public cache; another server may refuse them and still serve everyone else.
-    if (value === null || this.#public.get(cache)?.by === 'header') this.#setPublic(cache, null);
+    void this.#endPublic(cache, value === null ? ['header', 'anonymous'] : ['header']);
   }
 
-  async mayRead(cache: string, credentials: Credentials): Promise<MayRead> {
+  /** Asks the upstream where nothing recent says it. */
+  async mayRead(cache: string, credentials: Credentials, checkMs = CHECK_MS): Promise<MayRead> {
     const { isPublic, ttlMs, graceMs } = this.#ports;
     if (isPublic || this.#isWithin(this.#public.get(cache)?.at, ttlMs)) return 'yes';
     const key = pair(cache, credentials.key);
     if (this.#isWithin(this.#acceptedAt.get(key), ttlMs)) return 'yes';
-    switch (await this.#check(key, cache, credentials)) {
+    switch (await this.#check(key, cache, credentials, checkMs)) {
       case 'accepted':
         return 'yes';
       case 'refused':
         return 'no';
       case 'unavailable':
         if (this.#isWithin(this.#acceptedAt.get(key), graceMs)) return 'yes';
-        return (await this.#wasPublic(cache)) ? 'yes' : 'unknown';
+        return (await this.#remembered(cache)) === null ? 'unknown' : 'yes';
     }
   }
 
@@ -97,29 +107,38 @@ export class Access {
     return at !== undefined && this.#ports.clock.monotonic() - at < ms;
   }
 
-  #check(key: string, cache: string, credentials: Credentials): Promise<'accepted' | 'refused' | 'unavailable'> {
+  #check(
+    key: string,
+    cache: string,
+    credentials: Credentials,
+    withinMs: number,
+  ): Promise<'accepted' | 'refused' | 'unavailable'> {
     const running = this.#checks.get(key);
     if (running !== undefined) return running;
-    const check = this.#ports.check(cache, credentials).finally(() => this.#checks.delete(key));
+    const check = this.#ports.check(cache, credentials, withinMs).finally(() => this.#checks.delete(key));
     this.#checks.set(key, check);
     return check;
   }
 
+  /** The upstream speaks of the cache as of a private one. */
+  async #endPublic(cache: string, ends: readonly PublicBy[]): Promise<void> {
+    const by = this.#public.get(cache)?.by ?? (await this.#remembered(cache));
+    if (by === null || !ends.includes(by)) return;
+    this.#public.delete(cache);
+    await this.#rememberPublic(cache);
+  }
+
   /** That a cache is public outlives a restart of ours in an outage of the upstream's. */
-  async #wasPublic(cache: string): Promise<boolean> {
-    return (await this.#ports.records.get(publicKey(cache))) === true;
+  async #remembered(cache: string): Promise<PublicBy | null> {
+    const by = await this.#ports.records.get(publicKey(cache));
+    return by === 'header' || by === 'anonymous' ? by : null;
   }
 
-  #setPublic(cache: string, now: { readonly by: 'header' | 'anonymous'; readonly at: number } | null): void {
-    if (now === null) this.#public.delete(cache);
-    else this.#public.set(cache, now);
-    void this.#rememberPublic(cache, now !== null);
-  }
-
-  async #rememberPublic(cache: string, isPublic: boolean): Promise<void> {
-    if ((await this.#wasPublic(cache)) === isPublic) return;
-    if (isPublic) await this.#ports.records.put(publicKey(cache), true);
-    else await this.#ports.records.delete(publicKey(cache));
+  /** What is known when the disk has answered: of two that come together, neither writes what is old. */
+  async #rememberPublic(cache: string): Promise<void> {
+    const before = await this.#remembered(cache);
+    const now = this.#public.get(cache)?.by ?? null;
+    if (before !== now) await this.#ports.records.put(publicKey(cache), now);
   }
 }
 

@@ -2,7 +2,7 @@
 
 import type { Clock } from '../core/clock.ts';
 import type { RecordStore } from '../store/records.ts';
-import type { Access, Credentials } from './access.ts';
+import { type Access, type Credentials, LAST_CHECK_MS } from './access.ts';
 import { fetchText, type TextPorts } from './fetch-text.ts';
 import type { Patience } from './patience.ts';
 
@@ -18,8 +18,6 @@ export interface CacheInfoPorts {
 }
 
 const MAX_BYTES = 64 * 1024;
-/** How long the access check may hold a reader. */
-const CHECK_MS = 8_000;
 const KNOWN = /^(StoreDir|WantMassQuery|Priority):/m;
 
 export class CacheInfos {
@@ -46,8 +44,12 @@ export class CacheInfos {
   }
 
   /** The one request by which the upstream says whether these credentials may read. */
-  async check(cache: string, credentials: Credentials): Promise<'accepted' | 'refused' | 'unavailable'> {
-    const answer = await this.#once(cache, credentials, CHECK_MS);
+  async check(
+    cache: string,
+    credentials: Credentials,
+    withinMs: number,
+  ): Promise<'accepted' | 'refused' | 'unavailable'> {
+    const answer = await this.#once(cache, credentials, withinMs);
     if (answer.kind === 'text') return 'accepted';
     return answer.kind === 'denied' ? 'refused' : 'unavailable';
   }
@@ -58,7 +60,7 @@ export class CacheInfos {
     if (answer.kind === 'denied') return { kind: 'denied' };
     const record = await this.#record(cache);
     if (record === undefined) return { kind: answer.kind === 'absent' ? 'absent' : 'denied' };
-    const mayRead = await this.#ports.access.mayRead(cache, credentials);
+    const mayRead = await this.#ports.access.mayRead(cache, credentials, LAST_CHECK_MS);
     return mayRead === 'yes' ? { kind: 'text', text: record.text } : { kind: 'denied' };
   }
 

@@ -1,7 +1,7 @@
 // Gives the narinfo of a path to whoever may read it: the record while it is fresh, else the upstream's word, else the record.
 
 import type { Clock } from '../core/clock.ts';
-import type { Access, Credentials } from './access.ts';
+import { type Access, type Credentials, LAST_CHECK_MS } from './access.ts';
 import { fetchText, type TextAnswer, type TextPorts } from './fetch-text.ts';
 import { type NarUrl, resolveNarUrl } from './nar-url.ts';
 import { isNarinfo, type Narinfo, type NarinfoFault, parseNarinfo } from './narinfo.ts';
@@ -77,8 +77,7 @@ export class Narinfos {
     const answer = await patience.untilAnswered((withinMs) => fetchText(text, { ...request, withinMs }));
     switch (answer.kind) {
       case 'text':
-        access.accepted(cache, credentials, answer.headers);
-        return await this.#accept(cache, storeHash, answer);
+        return await this.#accept(cache, storeHash, credentials, answer);
       case 'absent':
         await records.gone(cache, storeHash);
         return { kind: 'absent' };
@@ -90,22 +89,30 @@ export class Narinfos {
     }
   }
 
-  async #accept(cache: string, storeHash: string, answer: TextAnswer & { kind: 'text' }): Promise<NarinfoAnswer> {
+  async #accept(
+    cache: string,
+    storeHash: string,
+    credentials: Credentials,
+    answer: TextAnswer & { kind: 'text' },
+  ): Promise<NarinfoAnswer> {
     const read = this.#read(cache, storeHash, answer.text);
     if (!('narinfo' in read)) {
       this.#ports.onFault(cache, storeHash, read);
       return { kind: 'absent' };
     }
+    // Not before it was read: a log-in page with status 200 is shown to those who may not.
+    this.#ports.access.accepted(cache, credentials, answer.headers);
     const record = await this.#ports.records.put(cache, storeHash, read.narinfo, read.url.clientUrl);
     this.#reads.set(record, read);
     return { kind: 'narinfo', ...read, record };
   }
 
   async #fallBack(cache: string, storeHash: string, credentials: Credentials): Promise<NarinfoAnswer> {
+    // Whoever may not read gets one answer, whether there is a record or not: it would tell what the cache holds.
+    if ((await this.#ports.access.mayRead(cache, credentials, LAST_CHECK_MS)) !== 'yes') return { kind: 'denied' };
     const record = await this.#ports.records.find(cache, storeHash);
     if (record === undefined || record.text === null) return { kind: 'unavailable' };
-    const mayRead = await this.#ports.access.mayRead(cache, credentials);
-    return mayRead === 'yes' ? this.#answer(cache, storeHash, record) : { kind: 'denied' };
+    return this.#answer(cache, storeHash, record);
   }
 
   #answer(cache: string, storeHash: string, record: NarinfoRecord): NarinfoAnswer {

@@ -87,10 +87,12 @@ export class Nars {
     return newer === null || pin !== null ? miss('absent') : await this.#answer(newer, asker);
   }
 
-  #source({ cache, pin, credentials }: NarAsk, storeHash: string, answer: NarinfoAnswer): Source | null {
+  #source({ cache, url, pin, credentials }: NarAsk, storeHash: string, answer: NarinfoAnswer): Source | null {
     if (answer.kind !== 'narinfo') return null;
     const { nar, encoding, compression } = answer.narinfo;
     if (pin !== null && (nar.sha256 !== pin.sha256 || compression !== pin.compression)) return null;
+    // A plain URL that the narinfo names no more was another content's.
+    if (pin === null && answer.url.clientUrl !== url) return null;
     const claim = { digest: nar, encoding, place: { tenant: cache, path: storeHash } };
     return { claim, fetch: narFetch(this.#ports.upstream, answer.url.target, credentials.value) };
   }

@@ -40,7 +40,7 @@ export const readUpload = async (
     for await (const piece of batches(content.bytes, watch)) {
       bytes += piece.length;
       if (bytes > maxBytes) throw wrong(`the body is longer than ${maxBytes} bytes`);
-      pieces.push(piece);
+      pieces.push(Buffer.from(piece));
     }
   } catch (error) {
     throw isCode(error, 'DECODE') ? wrong('the body is not in its Content-Encoding') : error;

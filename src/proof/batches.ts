@@ -1,7 +1,12 @@
 // Hands on what arrived while the consumer was busy in one piece: decoders are up to 2.7 times faster on large writes.
 
+import { release } from '../core/release.ts';
+
 /** Taken together in one piece, and the most that waits here. */
 const BATCH_BYTES = 2 ** 20;
+
+/** Smaller ones may lie with others in a slab of Node's. */
+const OWN_MEMORY_BYTES = 64 * 1024;
 
 export interface BatchWatcher {
   waits(): void;
@@ -9,7 +14,8 @@ export interface BatchWatcher {
 }
 
 /**
- * Pieces of `source` in order, each as large as what had arrived. Throws what `source` throws, after the bytes before it,
+ * Pieces of `source` in order, each as large as what had arrived, and each the consumer's until it asks for the next: then
+ * its memory is used for others. Throws what `source` throws, after the bytes before it,
  * and the reason of `signal` when that is aborted, be `source` deaf to it or not.
  */
 export async function* batches(
@@ -64,11 +70,15 @@ export async function* batches(
   try {
     for (;;) {
       if (waitingBytes > 0) {
-        const batch = waiting.length === 1 ? (waiting[0] as Buffer) : Buffer.concat(waiting, waitingBytes);
+        const [first, second] = waiting;
+        const joined = second && Buffer.concat(waiting, waitingBytes);
         waiting = [];
         waitingBytes = 0;
         wakeProducer();
-        yield batch;
+        // There are bytes, hence a first piece.
+        yield joined ?? (first as Buffer);
+        // Not so when the consumer left: a decoder may still be at it.
+        if (joined !== undefined && joined.length >= OWN_MEMORY_BYTES) release(joined);
       } else if (hasEnded) {
         break;
       } else {

@@ -174,11 +174,11 @@ export class Fill {
     const first = await this.#body(running, false);
     if (first.kind === 'proven' || !(first.kind === 'refuted' || this.#isStuck)) return first;
     if (this.#isFollowed || !this.#mayGoOn()) return first;
-    await pause(this.#ports.clock, FIRST_PAUSE_MS, this.#abort.signal);
-    if (this.#isFollowed) return first;
+    // Before the pause: whoever follows from here on gets no byte of what was refuted.
     running.prover.close();
     running.prover = new Prover(this.claim.digest, this.claim.encoding);
     await running.spool.reset();
+    await pause(this.#ports.clock, FIRST_PAUSE_MS, this.#abort.signal);
     const second = await this.#body(running, true);
     this.#isRefutedTwice = first.kind === 'refuted' && second.kind === 'refuted';
     return second;

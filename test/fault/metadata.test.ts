@@ -135,36 +135,49 @@ const FAILURES: ReadonlyArray<readonly [reason: string, fault: Fault]> = [
   ['no UTF-8', content(inMemory(Buffer.alloc(100, 0xff)))],
 ];
 
-t.test('a failing upstream: the record, within eight seconds', async (t) => {
+t.test('a failing upstream: the record', async (t) => {
   await Promise.all(
     FAILURES.map(async ([reason, fault]) => {
       const upstream = await open(t, { caches: [LAB] });
-      const clock = fastClock(10);
       const flags = { 'nix.upstream': upstream.origin, 'records.fresh': '0s', 'auth.ttl': '0s' };
-      const house = await startHouse(t, flags, { clock });
+      const house = await startHouse(t, flags, { clock: fastClock(20) });
       const one = await object('failing');
       const { narinfo } = upstream.add(one);
       const info = '/lab/nix-cache-info';
       for (const path of [narinfo, info]) t.equal((await get(`${house.nix}${path}`)).status, 200);
       upstream.script(/./, fault);
-      const startedAt = clock.monotonic();
       const [known, unknown, cacheInfo] = await Promise.all([
         get(`${house.nix}${narinfo}`),
         get(`${house.nix}/lab/${storeHash('never seen')}.narinfo`),
         get(`${house.nix}${info}`),
       ]);
-      const tookMs = clock.monotonic() - startedAt;
-      t.ok(tookMs < 10_000, `${reason}: ${Math.round(tookMs)} ms`);
       t.equal(known.body.toString(), pinned(one), `${reason}: the record`);
       t.equal(unknown.status, 404, `${reason}: never seen`);
-      t.equal(cacheInfo.status, 200, `${reason}: nix-cache-info`);
-      t.match(cacheInfo.body.toString(), /^Priority: 41$/m);
-      const laterAt = clock.monotonic();
+      t.match(cacheInfo.body.toString(), /^Priority: 41$/m, `${reason}: nix-cache-info`);
+      const before = count(upstream, narinfo);
       t.equal((await get(`${house.nix}${narinfo}`)).status, 200);
-      t.ok(clock.monotonic() - laterAt < 4_000, `${reason}: in a long outage nobody waits so long again`);
+      t.ok(count(upstream, narinfo) < before + 4, `${reason}: in a long outage nobody asks for so long again`);
       await house.close();
     }),
   );
+});
+
+t.test('a hung upstream: the record after eight seconds, and one for the last check', async (t) => {
+  const upstream = await open(t, { caches: [LAB] });
+  const clock = new FakeClock();
+  const house = await startHouse(t, { 'nix.upstream': upstream.origin }, { clock });
+  const one = await object('hung');
+  const { narinfo } = upstream.add(one);
+  t.equal((await get(`${house.nix}${narinfo}`)).status, 200);
+  await clock.advance(61_000);
+  upstream.script(/./, stallBefore());
+  const known = get(`${house.nix}${narinfo}`);
+  await upstream.asked(narinfo, 2);
+  await clock.advance(8_000);
+  await upstream.asked('/lab/nix-cache-info');
+  await clock.advance(1_000);
+  t.equal((await known).body.toString(), pinned(one));
+  await house.close();
 });
 
 t.test('a restart of the upstream leaves no miss', async (t) => {
@@ -176,10 +189,7 @@ t.test('a restart of the upstream leaves no miss', async (t) => {
     const answers = asks();
     await pause(clock, 2_000);
     await upstream.comeBack();
-    for (const { status: code, ms } of await answers) {
-      t.equal(code, 200, round);
-      t.ok(ms * 10 < 9_000, `${round}: within the patience`);
-    }
+    for (const { status: code } of await answers) t.equal(code, 200, round);
   };
   const fresh = async (prefix: string, howMany: number) => {
     const objects = await Promise.all(Array.from({ length: howMany }, (_, index) => object(`${prefix}-${index}`)));
@@ -193,22 +203,29 @@ t.test('a restart of the upstream leaves no miss', async (t) => {
   const more = await fresh('among-absent', 6);
   const absent = Array.from({ length: 40 }, (_, index) => `/lab/${storeHash(`absent ${index}`)}.narinfo`);
   await restart('among many that are absent', async () => {
-    const [found] = await Promise.all([
-      Promise.all(more.map((path) => get(`${house.nix}${path}`))),
+    const [, found] = await Promise.all([
       Promise.all(absent.map((path) => get(`${house.nix}${path}`))),
+      Promise.all(more.map((path) => get(`${house.nix}${path}`))),
     ]);
     return found;
   });
+  await house.close();
+});
 
-  // A long outage, of which nobody saw the end.
+t.test('an outage of which nobody saw the end takes no patience from the next restart', async (t) => {
+  const upstream = await open(t, { caches: [LAB] });
+  const clock = new FakeClock();
+  const house = await startHouse(t, { 'nix.upstream': upstream.origin }, { clock });
+  const { narinfo } = upstream.add(await object('late'));
   await upstream.refuse();
-  const [missed = ''] = await fresh('missed', 1);
-  t.equal((await get(`${house.nix}${missed}`)).status, 404);
+  t.equal((await drive(clock, get(`${house.nix}${narinfo}`))).status, 403, 'a cache never seen, and an upstream that is down');
   await upstream.comeBack();
-  await pause(clock, 20_000);
-  const [late = ''] = await fresh('late', 1);
-  await pause(clock, 60_000);
-  await restart('an hour after an outage', async () => [await get(`${house.nix}${late}`)]);
+  await clock.advance(3_600_000);
+  await upstream.refuse();
+  const asked = get(`${house.nix}${narinfo}`);
+  await drive(clock, pause(clock, 2_000));
+  await upstream.comeBack();
+  t.equal((await drive(clock, asked)).status, 200);
   await house.close();
 });
 

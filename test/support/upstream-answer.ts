@@ -42,7 +42,7 @@ const orGone = (promise: Promise<unknown>, gone: AbortSignal): Promise<void> =>
 
 /** RST throws away what the client has not read: give it the time to, but not for ever. */
 const allRead = async (socket: Socket, gone: AbortSignal): Promise<void> => {
-  const until = performance.now() + 1000;
+  const until = performance.now() + 10_000;
   while (!gone.aborted && unreadBytes(socket) > 0 && performance.now() < until) {
     await new Promise((resolve) => setImmediate(resolve));
   }

@@ -452,13 +452,16 @@ t.test('followed, nothing is fetched in the place of what left', async (t) => {
   }
 });
 
-t.test('followed in the pause before a second fetch', async (t) => {
+t.test('in the pause before a second fetch nothing of the first is left', async (t) => {
   const body = await makeBody('pause', SIZE);
   const { fill, upstream, heart } = await open(t, body, [sends(flipped(body.encoded, 5)), sends(body.encoded)]);
   await until(() => upstream.complete === 1 && heart.clock.nextInMs === 100);
+  t.equal(fill.isMoving, false, 'a deadline that comes now is a clean miss');
+  t.equal(fill.encodedBytes, 0);
+  t.equal(fill.releasableBytes, 0);
   fill.follow();
-  t.equal(word(await passing(heart.clock, fill.verdict)), 'refuted hash');
-  t.equal(upstream.requests.length, 1);
+  t.equal((await passing(heart.clock, fill.verdict)).kind, 'proven', 'who follows all the same gets the second alone');
+  t.equal(upstream.requests.length, 2);
 });
 
 t.test('what is on the move', async (t) => {

@@ -216,6 +216,16 @@ t.test('the deadline and the verdict at once', async (t) => {
   }
 });
 
+t.test('the deadline in the pause between two fetches', async (t) => {
+  const heart = await openHeart(t);
+  const upstream = new ScriptedFetch(sends(flipped(encoded, 1)), sends(encoded));
+  const asked = heart.obtainer.obtain(claim, heart.asker(upstream.fetch, { follow: 'late', withinMs: 50 }));
+  await until(() => upstream.complete === 1 && heart.clock.armed === 2);
+  heart.clock.advanceNow(50);
+  t.equal(word(await asked), 'unavailable late', 'what was refuted is never followed');
+  t.equal(word(await heart.obtain(claim, upstream.fetch)), 'fill');
+});
+
 t.test('followed from the start, above a size', async (t) => {
   const large = await makeBody('early', 3_000_000);
   const rows = [
