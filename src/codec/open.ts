@@ -16,6 +16,8 @@ export interface DecoderOptions {
   /** Memory that a zstd frame or an xz dictionary may ask for: 128 MiB at most, and by default. */
   readonly maxWindowBytes?: number;
   readonly runtime?: CodecRuntime;
+  /** The sink keeps nothing of what it gets: the memory may be used again as soon as it returns. */
+  readonly keepsNothing?: boolean;
 }
 
 /** Whether bodies in this encoding can be proven here. */
@@ -26,7 +28,7 @@ export const openDecoder = (encoding: Encoding, sink: Sink, options: DecoderOpti
   new GuardedDecoder((deliver) => openEngine(encoding, deliver, options), sink);
 
 const openEngine = (encoding: Encoding, deliver: Sink, options: DecoderOptions): Engine => {
-  const { maxWindowBytes, runtime = hostRuntime } = options;
+  const { maxWindowBytes, runtime = hostRuntime, keepsNothing = false } = options;
   switch (encoding) {
     case 'identity':
       return openIdentity(deliver);
@@ -34,14 +36,14 @@ const openEngine = (encoding: Encoding, deliver: Sink, options: DecoderOptions):
       if (!runtime.nativeZstd) return new FzstdEngine(deliver, maxWindowBytes);
       return runtime.frameAtATime
         ? new ZstdFrameEngine(deliver, maxWindowBytes)
-        : new ZstdEngine(deliver, maxWindowBytes);
+        : new ZstdEngine(deliver, maxWindowBytes, keepsNothing);
     case 'xz':
       return new XzEngine(deliver, maxWindowBytes);
     case 'gzip':
       // Members may follow each other, so zlib must not reject what comes after the first; the engine sees to the rest.
-      return new ZlibEngine(createGunzip({ chunkSize }), deliver);
+      return new ZlibEngine(createGunzip({ chunkSize }), deliver, keepsNothing);
     case 'br':
       // A second brotli stream is a refutation, as in Nix.
-      return new ZlibEngine(createBrotliDecompress({ chunkSize, rejectGarbageAfterEnd: true }), deliver);
+      return new ZlibEngine(createBrotliDecompress({ chunkSize, rejectGarbageAfterEnd: true }), deliver, keepsNothing);
   }
 };

@@ -3,6 +3,7 @@
 import type { Transform } from 'node:stream';
 import type { Zlib } from 'node:zlib';
 import { DecodeError, isCode } from '../core/errors.ts';
+import { release } from '../core/release.ts';
 import type { Engine, Sink } from './decoder.ts';
 
 /**
@@ -24,10 +25,11 @@ export class ZlibEngine implements Engine {
   #ending: Waiting | undefined;
   #failure: unknown;
 
-  constructor(stream: Transform & Zlib, deliver: Sink) {
+  constructor(stream: Transform & Zlib, deliver: Sink, keepsNothing = false) {
     this.#stream = stream;
     stream.on('data', (decoded: Buffer) => {
       deliver(decoded);
+      if (keepsNothing && endsChunk(decoded)) release(decoded.buffer);
       this.#settleWrite();
     });
     stream.on('end', () => this.#ending?.resolve());
@@ -80,6 +82,10 @@ export class ZlibEngine implements Engine {
     else this.#writing?.reject(new DecodeError('trailing', 'bytes follow the end of the stream'));
   }
 }
+
+/** zlib goes on behind a piece in the same memory, and takes new memory where that is full. */
+const endsChunk = ({ buffer, byteOffset, length }: Buffer): boolean =>
+  buffer.byteLength === chunkSize && byteOffset + length === chunkSize;
 
 const faultOf = (error: Error): DecodeError => {
   if (isCode(error, 'Z_BUF_ERROR')) return new DecodeError('incomplete', 'the stream was cut short', error);

@@ -13,9 +13,9 @@ export class ZstdEngine implements Engine {
   readonly #frames: ZstdFrames;
   readonly #zlib: ZlibEngine;
 
-  constructor(deliver: Sink, maxWindowBytes?: number) {
+  constructor(deliver: Sink, maxWindowBytes?: number, keepsNothing = false) {
     this.#frames = new ZstdFrames({ maxWindowBytes });
-    this.#zlib = new ZlibEngine(openZstdStream(), deliver);
+    this.#zlib = new ZlibEngine(openZstdStream(), deliver, keepsNothing);
   }
 
   async write(encoded: Uint8Array): Promise<void> {

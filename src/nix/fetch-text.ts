@@ -38,7 +38,8 @@ export const fetchText = async (ports: TextPorts, request: TextRequest): Promise
     const { target, credentials } = request;
     const answer = await upstream.get({ target, credentials, signal: abort.signal });
     if (answer.kind === 'failed') {
-      if (answer.reason === 'refused') breaker.failed();
+      // That nobody listens costs no wait, and who is patient must see at once when somebody does again.
+      if (answer.reason === 'refused' && answer.detail !== 'ECONNREFUSED') breaker.failed();
       return { kind: 'unavailable', reason: answer.reason };
     }
     const text = await readAnswer(answer, request.maxBytes);

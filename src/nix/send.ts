@@ -104,13 +104,12 @@ async function* begunWith(
   yield* { [Symbol.asyncIterator]: () => rest };
 }
 
-/** Writes as fast as the client reads. What the source throws destroys the connection, so that nothing looks complete. */
+/** Writes as fast as the client reads, and asks for no piece before the one before it is written. What the source throws destroys the connection, so that nothing looks complete. */
 const sendPieces = async (response: ServerResponse, pieces: AsyncIterable<Buffer>): Promise<void> => {
   try {
     for await (const piece of pieces) {
       if (response.destroyed) return;
-      if (!response.write(piece)) await drained(response);
-      if (response.destroyed) return;
+      if (!(await written(response, piece))) return;
     }
     response.end();
   } catch {
@@ -124,13 +123,13 @@ export const cut = (response: ServerResponse): void => {
   response.destroy();
 };
 
-const drained = (response: ServerResponse): Promise<void> =>
+/** True once the kernel has it, and its memory is used no more; false when the connection went before. */
+const written = (response: ServerResponse, piece: Buffer): Promise<boolean> =>
   new Promise((resolve) => {
-    const done = () => {
-      response.off('drain', done);
-      response.off('close', done);
-      resolve();
-    };
-    response.once('drain', done);
-    response.once('close', done);
+    const onClose = () => resolve(false);
+    response.once('close', onClose);
+    response.write(piece, (error) => {
+      response.off('close', onClose);
+      resolve(!error);
+    });
   });

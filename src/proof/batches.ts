@@ -5,9 +5,6 @@ import { release } from '../core/release.ts';
 /** Taken together in one piece, and the most that waits here. */
 const BATCH_BYTES = 2 ** 20;
 
-/** Smaller ones may lie with others in a slab of Node's. */
-const OWN_MEMORY_BYTES = 64 * 1024;
-
 export interface BatchWatcher {
   waits(): void;
   came(bytes: number): void;
@@ -77,8 +74,8 @@ export async function* batches(
         wakeProducer();
         // There are bytes, hence a first piece.
         yield joined ?? (first as Buffer);
-        // Not so when the consumer left: a decoder may still be at it.
-        if (joined !== undefined && joined.length >= OWN_MEMORY_BYTES) release(joined);
+        // Not so when the consumer left: a decoder may still be at it. A small one lies with others in a slab of Node's.
+        if (joined !== undefined && joined.length === joined.buffer.byteLength) release(joined.buffer);
       } else if (hasEnded) {
         break;
       } else {

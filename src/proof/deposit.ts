@@ -13,7 +13,7 @@ export interface Deposit {
   /** As the uploader named it: SHA-256 of the encoded bytes, hex. */
   readonly fileHash: string;
   readonly fileBytes: number;
-  /** Given its first bytes; null when nothing we can decode begins so. */
+  /** Given its first bytes, at least 32 where there are as many; null when nothing we can decode begins so. */
   encodingOf(head: Buffer): Encoding | null;
   /** Throws when the connection breaks off. */
   readonly bytes: AsyncIterable<Buffer>;
@@ -29,6 +29,9 @@ export interface DepositPorts {
   /** Decoded bytes that one upload may have. */
   readonly maxDecodedBytes: number;
 }
+
+/** The longest magic is a NAR's own: 21 bytes. */
+const HEAD_BYTES = 32;
 
 const wrong = (message: string) => new CleanmissError('WRONG_UPLOAD', 'client', message);
 
@@ -50,7 +53,7 @@ const take = async (ports: DepositPorts, upload: Deposit, spool: Spool): Promise
   const watch = new TransferWatch(ports.clock, limits, () => upload.abort());
   let metered: { readonly meter: Meter; readonly encoding: Encoding } | null = null;
   try {
-    for await (const batch of batches(upload.bytes, watch)) {
+    for await (const batch of withHead(batches(upload.bytes, watch))) {
       metered ??= openMeter(upload, batch, ports.maxDecodedBytes);
       if (spool.bytes + batch.length > upload.fileBytes) throw wrong('the body is longer than its Content-Length');
       const [fault] = await Promise.all([metered.meter.take(batch), spool.append(batch)]);
@@ -69,6 +72,18 @@ const take = async (ports: DepositPorts, upload: Deposit, spool: Spool): Promise
     metered?.meter.close();
   }
 };
+
+/** The same bytes, of which the first piece is long enough to tell an encoding by, however few came at first. */
+async function* withHead(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
+  let head: Buffer | null = Buffer.alloc(0);
+  for await (const piece of pieces) {
+    if (head !== null) head = Buffer.concat([head, piece]);
+    if (head !== null && head.length < HEAD_BYTES) continue;
+    yield head ?? piece;
+    head = null;
+  }
+  if (head !== null && head.length > 0) yield head;
+}
 
 const openMeter = (upload: Deposit, head: Buffer, maxDecodedBytes: number) => {
   const encoding = upload.encodingOf(head);

@@ -5,7 +5,7 @@ import type { ProvenForm } from '../store/form.ts';
 import type { Obtained } from './obtain.ts';
 
 /**
- * Encoded bytes [start, end). `refill` obtains the claim anew. Throws what the first form's read threw when that brings
+ * Encoded bytes [start, end), lent as by `Form.lend`. `refill` obtains the claim anew. Throws what the first form's read threw when that brings
  * other bytes, or none.
  */
 export async function* mended(
@@ -16,7 +16,7 @@ export async function* mended(
 ): AsyncGenerator<Buffer, void, void> {
   let at = start;
   try {
-    for await (const piece of form.read(start, end)) {
+    for await (const piece of form.lend(start, end)) {
       yield piece;
       at += piece.length;
     }
@@ -24,6 +24,6 @@ export async function* mended(
     if (!isCode(error, 'ROT')) throw error;
     const refilled = await refill();
     if (refilled.kind !== 'proven' || refilled.form.fileHash !== form.fileHash) throw error;
-    yield* refilled.form.read(at, end);
+    yield* refilled.form.lend(at, end);
   }
 }

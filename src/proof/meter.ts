@@ -33,7 +33,7 @@ export class Meter {
     };
     this.#encodedBound = encodedBound(decodedBound);
     this.#encodedHash = encoding === 'identity' ? null : createHash('sha256');
-    this.#decoder = openDecoder(encoding, sink);
+    this.#decoder = openDecoder(encoding, sink, { keepsNothing: true });
   }
 
   /** Encoded bytes that the decoder has taken. */

@@ -28,6 +28,11 @@ export class MemoryForm implements Form {
     this.body = body;
   }
 
+  /** The memory is its own, and stays. */
+  lend(start: number, end: number): AsyncGenerator<Buffer, void, void> {
+    return this.read(start, end);
+  }
+
   async *read(start: number, end: number): AsyncGenerator<Buffer, void, void> {
     checkRange(start, end, this.fileBytes);
     for (let at = start; at < end; at += MIB) yield this.body.subarray(at, Math.min(at + MIB, end));

@@ -421,6 +421,7 @@ t.test("Nix's PUTs reach an upstream that takes them", async (t) => {
     t.ok(asked?.uploaded.equals(body), `${path}: byte for byte`);
     t.equal(asked?.headers['content-type'] ?? '', type, path);
     t.equal(asked?.headers['content-length'], String(body.length), path);
+    t.equal(asked?.version, '1.1', `${path}: in the one version of HTTP that Attic speaks well`);
   }
   await house.close();
 });

@@ -61,7 +61,7 @@ const startBehind = async (t: Test, names: readonly string[], keepAlive = false)
   const { attic, store } = await startAttic(t, names, { keepAlive });
   const flags = { 'nix.upstream': attic.url, 'nix.redirectHosts': `127.0.0.1:${store.port}` };
   // Retries of a cut and of a failing upstream wait seconds.
-  const house = await startHouse(t, flags, { clock: fastClock(10) });
+  const house = await startHouse(t, flags, { clock: fastClock(5) });
   return { attic, store, house };
 };
 
@@ -241,7 +241,7 @@ t.test('an error of Attic is a miss, and its JSON stays inside', async (t) => {
   await Promise.all(
     rows.map(async ({ name, status, reason }) => {
       const attic = await startAtticReplay(t, () => name);
-      const house = await startHouse(t, { 'nix.upstream': attic.url }, { clock: fastClock(20) });
+      const house = await startHouse(t, { 'nix.upstream': attic.url }, { clock: fastClock(5) });
       const { path } = requestOf(name);
       for (const method of ['GET', 'HEAD']) {
         const answer = await get(`${house.nix}${path}`, { method });
@@ -272,7 +272,7 @@ t.test("an answer to HEAD on record is what ours is made of, but for the NAR's",
         ? 'narinfo-zstd-multi'
         : 'narinfo-zstd-single';
   });
-  const house = await startHouse(t, { 'nix.upstream': attic.url }, { clock: fastClock(10) });
+  const house = await startHouse(t, { 'nix.upstream': attic.url }, { clock: fastClock(5) });
   const narinfo = await get(`${house.nix}/lab/${HASHES.multi}.narinfo`, { method: 'HEAD' });
   t.equal(narinfo.status, 200);
   const nar = await get(`${house.nix}/lab/nar/${HASHES.multi}.nar`, { method: 'HEAD' });
