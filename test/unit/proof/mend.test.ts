@@ -33,7 +33,7 @@ const read = async (
 ): Promise<{ bytes: Buffer; error: unknown }> => {
   const pieces: Buffer[] = [];
   try {
-    for await (const piece of mended(form, start, end, refill)) pieces.push(piece);
+    for await (const piece of mended(form, start, end, refill)) pieces.push(Buffer.from(piece));
     return { bytes: Buffer.concat(pieces), error: undefined };
   } catch (error) {
     return { bytes: Buffer.concat(pieces), error };

@@ -399,7 +399,7 @@ t.test('rot under an answer', async (t) => {
     const pieces: Buffer[] = [];
     const refill = () => heart.obtain(wanted, upstream.fetch);
     const read = async () => {
-      for await (const piece of mended(first.form, 0, first.form.fileBytes, refill)) pieces.push(piece);
+      for await (const piece of mended(first.form, 0, first.form.fileBytes, refill)) pieces.push(Buffer.from(piece));
       return 'ends';
     };
     t.equal(await read().catch(({ code }) => code), says, reason);

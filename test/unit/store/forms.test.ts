@@ -51,6 +51,32 @@ t.test('ranges, in pieces of at most one MiB', async (t) => {
     await t.rejects(form.read(start, end).next(), RangeError);
 });
 
+t.test('lent pieces are empty once the next is asked for, but for those of a form in memory', async (t) => {
+  const { store } = await openForms(t);
+  const large = identityBody('lent', 3 * MIB + 500);
+  const lent: Buffer[] = [];
+  let at = 0;
+  for await (const piece of (await keep(store, large)).lend(5, large.bytes.length)) {
+    const [first] = lent.slice(-1);
+    t.notOk(first?.length, 'the one before');
+    t.ok(piece.equals(large.bytes.subarray(5 + at, 5 + at + piece.length)), `its bytes from ${at} on`);
+    at += piece.length;
+    lent.push(piece);
+  }
+  t.equal(at, large.bytes.length - 5);
+
+  const left = (await keep(store, large)).lend(0, large.bytes.length);
+  const { value: held } = await left.next();
+  await left.return();
+  t.ok(held?.equals(large.bytes.subarray(0, MIB)), 'who leaves keeps what may still be under way');
+
+  const small = identityBody('lent', 500);
+  const kept = await keep(store, small);
+  const pieces = await Array.fromAsync(kept.lend(0, 500));
+  t.ok(Buffer.concat(pieces).equals(small.bytes));
+  t.ok((await readAll(kept)).equals(small.bytes), 'and again');
+});
+
 t.test('a reader that leaves early closes the file', async (t) => {
   const { store } = await openForms(t);
   const form = await keep(store, identityBody('early', 4 * MIB));
