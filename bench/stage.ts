@@ -15,12 +15,26 @@ export interface Stage {
   readonly house: Cleanmiss;
 }
 
-/** nginx buffers in memory alone: with its temporary files it is slower, and 32 stalled readers would fill the disk. */
-const PROXY = 'proxy_max_temp_file_size 0;';
+/** nginx as it is, but for its temporary files: 32 stalled readers would fill the disk with them. */
+const usualProxy = 'proxy_max_temp_file_size 0;';
 
-export const setStage = async (scope: Scope, upstream: string): Promise<Stage> => {
-  const proxy = await startNginx(scope, { serve: { proxyTo: upstream }, directives: PROXY });
-  const house = await startCleanmiss(scope, { 'nix.upstream': upstream });
+/** For large bodies, which it carries twice as fast so (1.35 against 0.67 GB/s); small ones it carries faster as it is. */
+export const wideProxy = `${usualProxy} proxy_buffers 16 1m; proxy_buffer_size 64k; proxy_busy_buffers_size 2m;`;
+
+export interface StageOptions {
+  /** Further lines for nginx. */
+  readonly proxy?: string;
+  /** For `cleanmiss serve`. */
+  readonly flags?: Readonly<Record<string, string>>;
+}
+
+export const setStage = async (
+  scope: Scope,
+  upstream: string,
+  { proxy: directives = usualProxy, flags = {} }: StageOptions = {},
+): Promise<Stage> => {
+  const proxy = await startNginx(scope, { serve: { proxyTo: upstream }, directives });
+  const house = await startCleanmiss(scope, { 'nix.upstream': upstream, ...flags });
   return { urls: { direct: upstream, proxied: proxy.url, cleanmiss: house.nix }, proxy, house };
 };
 

@@ -55,10 +55,11 @@ export class Nars {
     this.#ports = ports;
   }
 
-  async obtain(ask: NarAsk, asker: Omit<Asker, 'fetch'>): Promise<NarAnswer> {
+  /** `asker` is asked only when our store has no answer: most times it has. */
+  async obtain(ask: NarAsk, asker: () => Omit<Asker, 'fetch'>): Promise<NarAnswer> {
     const { cache, url, pin, credentials } = ask;
     const storeHash = await this.#ports.records.storeHashOf(cache, url);
-    if (storeHash === undefined) return await this.#unrecorded(ask, asker);
+    if (storeHash === undefined) return await this.#unrecorded(ask, asker());
     const kept = pin === null ? undefined : await this.#promised(cache, storeHash, pin);
     const form = kept && (await this.#ports.obtainer.held(kept));
     if (kept !== undefined && form !== undefined) {
@@ -68,7 +69,7 @@ export class Nars {
       const again = async (other: Omit<Asker, 'fetch'>) => (await this.#current(ask, storeHash, other)).obtained;
       if (mayRead === 'yes') return { obtained, mayRange: this.#ports.obtainer.mayResume(kept, obtained), again };
     }
-    return await this.#current(ask, storeHash, asker);
+    return await this.#current(ask, storeHash, asker());
   }
 
   /** What the upstream's narinfo names now, if that is what the client asks for. */

@@ -42,6 +42,6 @@ export const upstreamCache = ({
       return { kind: 'text', text: texts.get(narinfo) ?? writeText(narinfo, url) };
     },
 
-    nar: (cache, url, pin, client) => nars.obtain({ cache, url, pin, credentials: client.credentials }, client.asker()),
+    nar: (cache, url, pin, client) => nars.obtain({ cache, url, pin, credentials: client.credentials }, client.asker),
   };
 };

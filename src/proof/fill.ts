@@ -7,9 +7,10 @@ import type { Digest } from '../core/digest.ts';
 import type { RetryBudget } from '../core/retry-budget.ts';
 import { type Failure, unavailable } from '../core/verdict.ts';
 import type { ProvenForm, Spool } from '../store/form.ts';
+import { breaksAllowed, failureOf, isAnswer, pauseMs } from './breaks.ts';
 import type { Fetch } from './fetch.ts';
 import { type Proof, Prover } from './prover.ts';
-import { ownFailure, type TransferEnd, transfer } from './transfer.ts';
+import { ownFailure, transfer } from './transfer.ts';
 
 export type Verdict =
   /** `fileHash` is that of the bytes that came, which are the form's unless another fill's were stored first. */
@@ -17,10 +18,6 @@ export type Verdict =
 
 /** A body that arrived whole twice and never matched has said all it has to say. */
 const MAX_COMPLETE_TRANSFERS = 2;
-/** Tries to go on after a break: 0.1, 0.4 and 1.6 s apart, well inside the release budget. */
-const MAX_BREAKS = 3;
-const FIRST_PAUSE_MS = 100;
-const PAUSE_GROWTH = 4;
 /** What a followed reader never gets before the verdict: more than a last frame's or block's header and checksum. */
 const TAIL_BYTES = 64 * 1024;
 
@@ -178,7 +175,7 @@ export class Fill {
     running.prover.close();
     running.prover = new Prover(this.claim.digest, this.claim.encoding);
     await running.spool.reset();
-    await pause(this.#ports.clock, FIRST_PAUSE_MS, this.#abort.signal);
+    await pause(this.#ports.clock, pauseMs(0), this.#abort.signal);
     const second = await this.#body(running, true);
     this.#isRefutedTwice = first.kind === 'refuted' && second.kind === 'refuted';
     return second;
@@ -207,7 +204,7 @@ export class Fill {
       if (breaks >= breaksAllowed(failure, prover) || !this.#mayGoOn()) return failure;
       // Perhaps it is only the range that it has no answer to.
       if (isAnswer(failure)) validator = null;
-      await pause(clock, FIRST_PAUSE_MS * PAUSE_GROWTH ** breaks, this.#abort.signal);
+      await pause(clock, pauseMs(breaks), this.#abort.signal);
     }
   }
 
@@ -239,39 +236,3 @@ export class Fill {
     this.#waiters.clear();
   }
 }
-
-const failureOf = (end: Exclude<TransferEnd, { kind: 'changed' }>, { encodedBytes }: Prover): Failure => {
-  switch (end.kind) {
-    case 'ended':
-      return unavailable(encodedBytes === 0 ? 'empty' : 'short');
-    case 'broken':
-      return unavailable(end.reason);
-    case 'failed':
-      return end.failure;
-  }
-};
-
-const isAnswer = (failure: Failure): boolean =>
-  failure.kind === 'unavailable' && (failure.reason === 'status' || failure.reason === 'protocol');
-
-/** How often a body that ended so may be gone on with. */
-const breaksAllowed = (failure: Failure, { encodedBytes }: Prover): number => {
-  if (failure.kind !== 'unavailable') return 0;
-  switch (failure.reason) {
-    case 'cut':
-    case 'short':
-      return MAX_BREAKS;
-    // Nothing at all, or a silence, is an upstream in trouble more than a cut line: one more try shows which.
-    case 'empty':
-    case 'idle':
-      return 1;
-    // No miss before the first byte is retried; behind it, an upstream that restarts answers so for a moment.
-    case 'protocol':
-    case 'redirect':
-    case 'refused':
-    case 'status':
-      return encodedBytes > 0 ? MAX_BREAKS : 0;
-    default:
-      return 0;
-  }
-};

@@ -14,6 +14,7 @@ import type { Admission } from './admission.ts';
 import type { Fetch } from './fetch.ts';
 import { Fill, type FillStart, type Verdict } from './fill.ts';
 import { Followed } from './follow.ts';
+import { verdictInTime, type Waiting } from './in-time.ts';
 import { canRemake, remake } from './remake.ts';
 import type { Suspects } from './suspects.ts';
 
@@ -23,15 +24,9 @@ export type Obtained =
   | Failure;
 
 /** Who asks, how long they wait, and how their upstream is asked. */
-export interface Asker {
+export interface Asker extends Waiting {
   /** Whose fills are counted together. */
   readonly client: string;
-  /** Aborted when nobody waits for the answer any more. The fill goes on. */
-  readonly signal: AbortSignal;
-  /** Monotonic ms by which the answer must begin. */
-  readonly deadline: number;
-  /** Whether a body may leave before its verdict: at the deadline, or from the start above a size. */
-  readonly follow: 'never' | 'late' | { readonly aboveBytes: number };
   readonly fetch: Fetch;
 }
 
@@ -217,7 +212,9 @@ export class Obtainer {
   async #answer(fill: Fill, asker: Asker): Promise<Obtained> {
     fill.join();
     try {
-      const inTime = await this.#verdictInTime(fill, asker);
+      const { clock, suspects } = this.#ports;
+      const follow = suspects.isDoubted(fill.claim) ? 'never' : asker.follow;
+      const inTime = await verdictInTime(clock, fill, { ...asker, follow });
       // It may have come in the same moment: a miss is still a clean one then.
       const verdict = inTime === 'follow' && fill.hasEnded ? await fill.verdict : inTime;
       if (verdict === 'follow') return { kind: 'followed', followed: Followed.of(fill, () => this.#trimDetached()) };
@@ -227,28 +224,6 @@ export class Obtainer {
       fill.leave();
       this.#trimDetached();
     }
-  }
-
-  #verdictInTime(fill: Fill, asker: Asker): Promise<Verdict | 'follow' | 'late'> {
-    const { clock, suspects } = this.#ports;
-    const follow = suspects.isDoubted(fill.claim) ? 'never' : asker.follow;
-    return new Promise((resolve) => {
-      const settle = (value: Verdict | 'follow' | 'late') => {
-        timer.cancel();
-        asker.signal.removeEventListener('abort', onAbort);
-        resolve(value);
-      };
-      const onAbort = () => settle(unavailable('aborted'));
-      const onDeadline = () => {
-        // Decided already, and about to be told.
-        if (!fill.hasEnded) settle(follow !== 'never' && fill.isMoving ? 'follow' : 'late');
-      };
-      const timer = clock.after(Math.max(0, asker.deadline - clock.monotonic()), onDeadline);
-      asker.signal.addEventListener('abort', onAbort, { once: true });
-      if (asker.signal.aborted) onAbort();
-      void fill.verdict.then(settle);
-      void followsEarly(fill, follow, asker.signal).then((isEarly) => isEarly && settle('follow'));
-    });
   }
 
   #trimDetached(): void {
@@ -264,13 +239,3 @@ const remakeBreaker = (clock: Clock): Breaker => new Breaker(clock, REMAKE_FIRST
 
 /** What a client has begun to receive, under whatever path its narinfo or its pin named it. */
 const bodyKey = ({ place, digest, encoding }: Claim): string => `${place.tenant}\n${digest.sha256}\n${encoding}`;
-
-/** Whether the body is of a size that is followed from the start, once enough of it is here to be worth a head. */
-const followsEarly = async (fill: Fill, follow: Asker['follow'], signal: AbortSignal): Promise<boolean> => {
-  if (typeof follow !== 'object' || (fill.claim.digest.sizeBytes ?? 0) <= follow.aboveBytes) return false;
-  while (!fill.hasEnded && !signal.aborted) {
-    if (fill.releasableBytes > 0) return true;
-    await fill.progressed();
-  }
-  return false;
-};

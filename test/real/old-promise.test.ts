@@ -172,3 +172,27 @@ for (const row of ROWS) {
     await Promise.all(nixVersions.map((version) => checkRow(t, world, version, row)));
   });
 }
+
+t.test(
+  'within the minute in which the old narinfo is fresh, who asks anew misses once',
+  { buffered: true },
+  async (t) => {
+    const checkVersion = async (version: NixVersion) => {
+      const upstream = await startUpstream({ caches: [{ name: 'lab', isPublic: true }] });
+      t.teardown(() => upstream.close());
+      world.pushes.attic.old.putOn(upstream, '/lab');
+      const house = await startHouse(t, { 'nix.upstream': upstream.origin });
+      const newClient = () => makeNixStore(t, version, { substituters: [`${house.nix}/lab`] });
+      await (await newClient()).build(world.file, { flags: ['--dry-run'] });
+      pushAgain(upstream, world, 'attic');
+      for (const origin of ['local', 'new'] as const) {
+        const client = await newClient();
+        const run = await client.build(world.file);
+        t.equal(run.code, 0, `${version}: exit 0 (${run.stderr})`);
+        t.notMatch(run.stderr, 'mismatch', `${version}: nothing wrong arrived`);
+        t.equal(originOf(client, run.outPath), origin, `${version}: ${origin}`);
+      }
+    };
+    await Promise.all(nixVersions.map(checkVersion));
+  },
+);

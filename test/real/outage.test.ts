@@ -75,14 +75,14 @@ t.test('two minutes of 200 with zero bytes, then 100 % hits at once', { buffered
     nixVersions.map(async (version) => ({ version, build: await makeUser(t, version, `${house.nix}/lab`) })),
   );
   // Of the two minutes, the house is spared those in which nobody would ask.
-  for (const minutes of [0, 0.5, 1, 1.5, 2]) {
+  for (const minutes of [0, 1, 2]) {
     const builds = users.map(async ({ version, build }) => {
       const run = await build();
       t.equal(run.code, 0, `${version}, after ${minutes} minutes: exit 0`);
       t.equal(builtCount(run), 100, `${version}, after ${minutes} minutes: all built`);
     });
     await Promise.all(builds);
-    if (minutes < 2) clock.jump(30_000);
+    if (minutes < 2) clock.jump(60_000);
   }
   outage.isUp = false;
   const asked = narsAsked(upstream);

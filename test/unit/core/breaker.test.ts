@@ -94,3 +94,36 @@ t.test('without a trial nobody waits', async (t) => {
   t.equal(await breaker.closesSoon(), false);
   t.equal(clock.armed, 0);
 });
+
+t.test('who was not admitted waits for a young trial, and for nothing else', async (t) => {
+  const clock = new FakeClock();
+  const breaker = new Breaker(clock, 15_000);
+  const open = () => {
+    for (let failure = 0; failure < 3; failure += 1) breaker.failed();
+  };
+  open();
+  t.equal(await breaker.closesSoon(), false, 'nothing is under way');
+  await clock.advance(2_000);
+
+  t.equal(breaker.admits(), true);
+  const failing = breaker.closesSoon();
+  breaker.failed();
+  t.equal(await failing, false, 'the trial failed');
+  t.equal(await breaker.closesSoon(), false, 'and is over');
+  await clock.advance(2_000);
+
+  t.equal(breaker.admits(), true);
+  const hanging = breaker.closesSoon();
+  await clock.advance(500);
+  t.equal(await hanging, false, 'the trial hangs');
+  t.equal(await breaker.closesSoon(), false, 'and is young no more');
+  breaker.succeeded();
+
+  open();
+  await clock.advance(2_000);
+  t.equal(breaker.admits(), true);
+  const succeeding = breaker.closesSoon();
+  breaker.succeeded();
+  t.equal(await succeeding, true, 'the trial succeeded');
+  t.equal(clock.armed, 0);
+});

@@ -211,3 +211,27 @@ t.test('aborted before it began', async (t) => {
   const { iterator } = opened(t, AbortSignal.abort());
   await t.rejects(iterator.next());
 });
+
+t.test("a joined batch is the consumer's until it asks for the next, and for good where it leaves", async (t) => {
+  for (const ends of ['next', 'return'] as const) {
+    const { source, iterator } = opened(t);
+    const first = iterator.next();
+    await source.give(piece('first'));
+    await first;
+    const large = seededBytes(ends, 200_000);
+    await source.give(large.subarray(0, 100_000));
+    await source.give(large.subarray(100_000));
+    const { value } = await iterator.next();
+    t.ok(value?.equals(large));
+    if (ends === 'return') await iterator.return();
+    else {
+      const next = iterator.next();
+      await source.give(piece('next'));
+      t.equal(String((await next).value), 'next', 'what comes after it is whole');
+      await source.end();
+    }
+    // A decoder may still be at work on what a consumer left behind.
+    t.equal(value?.length, ends === 'return' ? 200_000 : 0);
+    if (ends === 'return') t.ok(value?.equals(large));
+  }
+});
