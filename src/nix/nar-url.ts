@@ -3,6 +3,7 @@
 import type { HttpUpstream } from './http-upstream.ts';
 import type { Narinfo } from './narinfo.ts';
 import { encodeNix32 } from './nix32.ts';
+import { readTarget } from './target.ts';
 
 /** Where a NAR is fetched, and under which relative URL clients ask us for it. */
 export interface NarUrl {
@@ -30,10 +31,27 @@ export const resolveNarUrl = (upstream: HttpUpstream, cache: string, storeHash: 
   if (resolved.origin === base.origin) {
     if (!resolved.pathname.startsWith(base.pathname)) return null;
     const relative = resolved.pathname.slice(base.pathname.length) + resolved.search;
-    return relative === '' ? null : { target: cache === '' ? relative : `${cache}/${relative}`, clientUrl: relative };
+    if (relative === '') return null;
+    const clientUrl = isAskedAsNar(cache, relative) ? relative : ownUrl(storeHash);
+    return { target: cache === '' ? relative : `${cache}/${relative}`, clientUrl };
   }
-  // A store's own URL may be presigned: clients get a plain one of ours instead.
-  return { target: resolved.href, clientUrl: `nar/${storeHash}.nar` };
+  // A store's own URL may be presigned.
+  return { target: resolved.href, clientUrl: ownUrl(storeHash) };
+};
+
+/** What clients get instead of a URL that can't stay. */
+const ownUrl = (storeHash: string): string => `nar/${storeHash}.nar`;
+
+/**
+ * Whether a client's request for this URL is known for a NAR's, letter by letter. One that lies among logs or listings, say,
+ * would be passed on unproven (test: narinfo-urls).
+ */
+const isAskedAsNar = (cache: string, url: string): boolean => {
+  const path = cache === '' ? url : `${cache}/${url}`;
+  const asked = readTarget(`/${path}`);
+  if (asked.kind === 'nar') return asked.pin === null && asked.cache === cache && asked.url === url;
+  if (asked.kind !== 'unknown' || asked.pin !== null || asked.path.split('/').includes('')) return false;
+  return path === (asked.query === '' ? asked.path : `${asked.path}?${asked.query}`);
 };
 
 /** URL is unsigned, and Nix passes queries on: who keeps the narinfo for 30 days asks for the bytes that it promised. */

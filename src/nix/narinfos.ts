@@ -40,11 +40,6 @@ export class Narinfos {
     this.#ports = ports;
   }
 
-  /** What is known of the path without asking the upstream, for whoever may read. */
-  record(cache: string, storeHash: string): Promise<NarinfoRecord | undefined> {
-    return this.#ports.records.find(cache, storeHash);
-  }
-
   async get(cache: string, storeHash: string, credentials: Credentials): Promise<NarinfoAnswer> {
     const record = await this.#ports.records.find(cache, storeHash);
     if (record !== undefined && record.text !== null && this.#isFresh(record)) {

@@ -40,7 +40,9 @@ export const readTarget = (rawTarget: string): Target => {
   if (typeof segments === 'string') return bad(segments);
   const query = readQuery(rawQuery);
   if (query === null) return bad('nar= must be a SHA-256 in Nix base 32, and as= a compression');
-  return classify(segments, query);
+  const target = classify(segments, query);
+  // Whatever else its path looks like: we pin nothing but NARs.
+  return query.pin === null || target.kind === 'nar' ? target : unknownTarget(segments, query);
 };
 
 interface Query {
@@ -86,12 +88,19 @@ const readSegments = (path: string): string[] | string => {
   return segments;
 };
 
+const unknownTarget = (segments: readonly string[], { own, pin }: Query): Target => ({
+  kind: 'unknown',
+  path: segments.join('/'),
+  query: own,
+  pin,
+});
+
 const classify = (segments: readonly string[], query: Query): Target => {
   const path = segments.join('/');
   const last = segments.at(-1) ?? '';
   const parent = segments.slice(0, -1).join('/');
-  const unknown: Target = { kind: 'unknown', path, query: query.own, pin: query.pin };
-  if (segments.includes('')) return { ...unknown, pin: null };
+  const unknown = unknownTarget(segments, query);
+  if (segments.includes('')) return unknown;
   if (segments[0] === '_api') return { kind: 'attic-api', path };
   if (last === 'nix-cache-info') return { kind: 'cache-info', cache: parent };
   if (last === 'attic-cache-info') return { kind: 'attic-cache-info', cache: parent };

@@ -54,6 +54,11 @@ t.test('served', async (t) => {
       'an empty segment is no cache',
     ],
     ['/lab/short.narinfo', { kind: 'unknown', path: 'lab/short.narinfo', query: '', pin: null }, 'no store hash'],
+    [
+      `/lab/log/x.nar?nar=${FILE}&as=zstd`,
+      { kind: 'unknown', path: 'lab/log/x.nar', query: '', pin },
+      'a pin is on NARs alone: this is no log to pass on',
+    ],
     ['/', { kind: 'unknown', path: '', query: '', pin: null }, 'the root'],
   ];
   for (const [target, expected, reason] of rows) t.same(readTarget(target), expected, reason);
