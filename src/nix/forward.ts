@@ -109,6 +109,11 @@ const passBack = async (
     stream.resume();
     return sendText(response, 403, `The cache could not store this: it answered ${status}.\n`);
   }
+  // Who follows it writes where no gate is.
+  if (status >= 300 && status < 400) {
+    stream.resume();
+    return sendUnreachable(request, response);
+  }
   try {
     const content = undoContentCoding({ headers, body: stream });
     if (content === null) throw new Error('a Content-Encoding that we do not know');

@@ -566,6 +566,24 @@ for (const { decision, apiStatus } of refusals) {
   });
 }
 
+t.test('a write is not led round the gate by a redirect', async (t) => {
+  const upstream = await startUpstream({ acceptsUploads: true });
+  t.teardown(() => upstream.close());
+  const house = await startHouse(t, { 'nix.upstream': upstream.origin });
+  for (const code of [301, 302, 303, 307, 308]) {
+    upstream.script(/./, status(code), withHeader('Location', `${upstream.origin}/elsewhere`));
+    for (const [path, expected] of [
+      ['/nar/0a.nar.xz', 403],
+      [UPLOAD, 502],
+    ] as const) {
+      const got = await put(`${house.nix}${path}`, seededBytes('nar', 100_000));
+      t.equal(got.status, expected, `${code} ${path}`);
+      t.notOk('location' in got.headers, `${code} ${path}`);
+    }
+  }
+  await house.close();
+});
+
 t.test('reads and questions pass a closed gate', async (t) => {
   const attic = await startAtticReplay(t, (method) =>
     method === 'POST' ? 'get-missing-paths' : 'cache-config-synthesised',
