@@ -63,7 +63,7 @@ refuseLeaks(t);
 t.jobs = 4;
 
 t.test('a NAR that is not what its name says is refused, and nothing of it is kept', async (t) => {
-  const house = await startHouse(t, { 'store.maxBytes': '64MiB' });
+  const house = await startHouse(t, { 'store.maxBytes': '32MiB' });
   const { body: xz } = await pushed({ seed: 'refused' });
   const nar = makeNar({ seed: 'refused', sizeBytes: 50_000 });
   const other = nameOf(seededBytes('other', 10));
@@ -101,7 +101,7 @@ t.test('a NAR that is not what its name says is refused, and nothing of it is ke
     { reason: 'a name that is a store hash', path: `nar/${storeHash('x')}.nar.xz`, body: xz.bytes, says: /SHA-256/ },
     { reason: 'nothing', path: nameOf(Buffer.alloc(0)), body: Buffer.alloc(0), says: /ended/ },
     { reason: 'more than the store when decoded', path: nameOf(zeros, '.zst'), body: zeros, says: /zstd/ },
-    { reason: 'more than the store as it is', path: other, body: Buffer.alloc(65 * MIB), status: 413, says: /larger/ },
+    { reason: 'more than the store as it is', path: other, body: Buffer.alloc(33 * MIB), status: 413, says: /larger/ },
   ];
   for (const { reason, path, body, status = 400, says } of rows) {
     const got = await put(`${house.nix}/${path}`, body, { sendsAllFirst: true });
