@@ -68,7 +68,7 @@ const runServe = async (options: Options, shell: Shell): Promise<number> => {
     onOpen: (house) =>
       shell.say(
         options['json'] === true
-          ? asJson({ nix: house.nix.address, admin: house.admin.address })
+          ? asJson({ nix: house.nix.address, bazel: house.bazel.address, admin: house.admin.address })
           : welcome(version(), config, house),
       ),
     process,

@@ -5,14 +5,19 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { Metrics } from './admin/metrics.ts';
 import { adminServer } from './admin/server.ts';
+import { instanceOf } from './bazel/blobs.ts';
+import { metadataOf } from './bazel/caller.ts';
+import { BazelFront } from './bazel/front.ts';
+import { GrpcUpstream } from './bazel/grpc-upstream.ts';
+import { noUpstream } from './bazel/no-upstream.ts';
 import type { Config } from './config.ts';
 import { Breaker } from './core/breaker.ts';
+import type { Claim } from './core/claim.ts';
 import type { Clock, Timer } from './core/clock.ts';
 import { spellListen } from './core/listen.ts';
 import { RetryBudget } from './core/retry-budget.ts';
-import { type Telemetry, verdictReason } from './core/telemetry.ts';
+import { type Front, type Telemetry, verdictReason } from './core/telemetry.ts';
 import { type Gate, openGate } from './gate/gate.ts';
-import { Access } from './nix/access.ts';
 import { CacheInfos } from './nix/cache-infos.ts';
 import type { TextPorts } from './nix/fetch-text.ts';
 import { forwardWrites } from './nix/forward.ts';
@@ -32,6 +37,8 @@ import { upstreamCache } from './nix/upstream-cache.ts';
 import { Admission } from './proof/admission.ts';
 import { Obtainer } from './proof/obtain.ts';
 import { Suspects } from './proof/suspects.ts';
+import { Access } from './store/access.ts';
+import { MIB } from './store/form.ts';
 import { settleFormat } from './store/format.ts';
 import { FormStore } from './store/forms.ts';
 import { Ledger } from './store/ledger.ts';
@@ -41,6 +48,7 @@ import { Turns } from './store/turns.ts';
 
 export interface House {
   readonly nix: { readonly address: string };
+  readonly bazel: { readonly address: string };
   readonly admin: { readonly address: string };
   /** Stops listening, lets answers under way end within `server.drain`, then cuts what is left. */
   close(): Promise<void>;
@@ -55,19 +63,29 @@ interface Outer {
 
 /** Without an upstream a narinfo that is let go is lost: as many as any disk of ours holds NARs for. */
 const MAX_OWN_RECORDS = 10_000_000;
+/** Unary calls to a REAPI cache: what they ask for is in its memory, or one look at its store away. */
+const REAPI_CALL_MS = 5_000;
+/** 20 MB/s: slower object stores are slower than building. */
+const OBJECT_BYTES_PER_MS = 20_000;
 /** A push from a laptop pauses longer than an upstream may; it holds a spool meanwhile. */
 const UPLOAD_IDLE_MS = 60_000;
 
 /** Opens everything. Rejects with codes OWNED, FORMAT, DISK or EADDRINUSE; whatever was opened is closed again then. */
 export const compose = async (config: Config, { clock, log, gate = openGate() }: Outer): Promise<House> => {
   await using opened = new AsyncDisposableStack();
-  const metrics = new Metrics(['nix']);
+  const metrics = new Metrics(['nix', 'bazel']);
 
   const store = await openStore(config, { clock, log }, opened);
-  const heart = makeHeart(config, clock, store, metrics);
-  opened.defer(() => heart.obtainer.close());
+  const shared = makeShared(config, clock);
+  const { suspects, admission } = shared;
+  const parts = { ...store, ...shared, gate, telemetry: metrics };
+  const nixHeart = makeHeart('nix', config, clock, parts);
+  opened.defer(() => nixHeart.obtainer.close());
+  const bazelHeart = makeHeart('bazel', config, clock, parts);
+  opened.defer(() => bazelHeart.obtainer.close());
 
-  const nix = await makeNixFront(config, { clock, log }, { ...store, ...heart, gate, telemetry: metrics }, opened);
+  const nix = await makeNixFront(config, { clock, log }, { ...parts, ...nixHeart }, opened);
+  const bazel = makeBazelFront(config, { clock, log }, { ...parts, ...bazelHeart }, opened);
   const admin = adminServer({
     clock,
     log,
@@ -78,9 +96,12 @@ export const compose = async (config: Config, { clock, log, gate = openGate() }:
       return {
         store: held,
         spoolBytes,
-        fillsActive: heart.admission.active,
-        suspects: { open: heart.suspects.open, held: 0 },
-        breakers: config.nix.upstream === undefined ? {} : { nix: heart.breaker.state },
+        fillsActive: admission.active,
+        suspects: { open: suspects.open, held: 0 },
+        breakers: {
+          ...(config.nix.upstream !== undefined && { nix: nixHeart.breaker.state }),
+          ...(config.bazel.upstream !== undefined && { bazel: bazelHeart.breaker.state }),
+        },
         redirectsRefused: [...nix.refusedHosts()].map(([host, count]) => ({ host, count })),
       };
     },
@@ -89,16 +110,20 @@ export const compose = async (config: Config, { clock, log, gate = openGate() }:
   opened.defer(() => admin.app.close());
   const nixAddress = await listen(nix.app, config.nix.listen);
   opened.defer(() => nix.app.close());
+  const bazelAddress = await bazel.listen(config.bazel.listen);
+  opened.defer(() => bazel.close(clock, 0));
   const adminAddress = await listen(admin.app, config.admin.listen);
 
-  const parts = opened.move();
+  const rooms = opened.move();
   return {
     nix: { address: nixAddress },
+    bazel: { address: bazelAddress },
     admin: { address: adminAddress },
     close: async () => {
       admin.drain();
-      await drain(nix.app, clock, config.server.drainMs);
-      await parts.disposeAsync();
+      const { drainMs } = config.server;
+      await Promise.all([drain(nix.app, clock, drainMs), bazel.close(clock, drainMs)]);
+      await rooms.disposeAsync();
     },
   };
 };
@@ -106,28 +131,42 @@ export const compose = async (config: Config, { clock, log, gate = openGate() }:
 /** One directory, one owner, one layout; forms and records in it. */
 const openStore = async (config: Config, { clock, log }: Outer, opened: AsyncDisposableStack) => {
   const { dir, maxBytes, memoryBytes } = config.store;
-  // Without an upstream what we acknowledge is nowhere else.
-  const durable = config.nix.upstream === undefined;
   for (const directory of [dir, config.state.dir]) {
     const owner = await ownDirectory(directory, clock);
     opened.defer(() => owner.release());
     await settleFormat(directory);
   }
   const spoolMemoryBytes = config.release.memoryBytes;
-  const forms = await FormStore.open({ dir, maxBytes, memoryBytes, spoolMemoryBytes, clock, durable, log });
+  const forms = await FormStore.open({ dir, maxBytes, memoryBytes, spoolMemoryBytes, clock, durable: false, log });
   opened.defer(() => forms.close());
-  const records = await RecordStore.open({ dir, clock, durable, log, ...(durable && { maxRecords: MAX_OWN_RECORDS }) });
+  const isCache = config.nix.upstream === undefined || config.bazel.upstream === undefined;
+  const bounds = isCache ? { maxRecords: MAX_OWN_RECORDS } : {};
+  const records = await RecordStore.open({ dir, clock, durable: false, log, ...bounds });
   opened.defer(() => records.close());
-  return { forms, records, ledger: new Ledger(records, clock) };
+  return { forms, records };
 };
 
 type Store = Awaited<ReturnType<typeof openStore>>;
 
-/** Store, fills, suspects: what gives verdicts. */
-const makeHeart = (config: Config, clock: Clock, { forms, ledger }: Store, telemetry: Telemetry) => {
-  const admission = new Admission({ max: config.fills.max, perClient: config.fills.perClient });
+/** What both fronts draw on, whatever they ask for. */
+const makeShared = (config: Config, clock: Clock) => ({
+  admission: new Admission({ max: config.fills.max, perClient: config.fills.perClient }),
+  retries: new RetryBudget(clock),
+  suspects: new Suspects(clock),
+});
+
+interface Shared extends Store, ReturnType<typeof makeShared> {
+  readonly gate: Gate;
+  readonly telemetry: Telemetry;
+}
+
+/** What gives verdicts to one front, whose upstream it is that fails or not. */
+const makeHeart = (front: Front, config: Config, clock: Clock, shared: Shared) => {
+  const { forms, suspects, admission, retries, telemetry } = shared;
+  // Without an upstream what we acknowledge is nowhere else.
+  const records = shared.records.durably(config[front].upstream === undefined);
+  const ledger = new Ledger(records, clock);
   const breaker = new Breaker(clock, config.upstream.firstByteMs);
-  const suspects = new Suspects(clock);
   const obtainer = new Obtainer({
     clock,
     forms,
@@ -135,26 +174,27 @@ const makeHeart = (config: Config, clock: Clock, { forms, ledger }: Store, telem
     suspects,
     admission,
     breaker,
-    retries: new RetryBudget(clock),
+    retries,
     idleMs: config.upstream.idleMs,
+    extraFirstByteMs: (claim) => (front === 'bazel' ? wholeObjectMs(claim) : 0),
     maxDetached: config.fills.detached,
     // No health is watched yet, so nothing speaks against a refutation.
     mayRefute: () => true,
-    onTransfer: () => telemetry.transfer('nix'),
+    onTransfer: () => telemetry.transfer(front),
     onVerdict: (_claim, verdict) =>
-      telemetry.verdict('nix', verdict.kind, verdict.kind === 'proven' ? 'none' : verdictReason(verdict)),
+      telemetry.verdict(front, verdict.kind, verdict.kind === 'proven' ? 'none' : verdictReason(verdict)),
   });
-  return { obtainer, suspects, admission, breaker };
+  return { records, ledger, obtainer, breaker };
 };
+
+/** bazel-remote fetches a whole object from its store before its first byte goes out. */
+const wholeObjectMs = ({ digest }: Claim): number => (digest.sizeBytes ?? 0) / OBJECT_BYTES_PER_MS;
 
 type Heart = ReturnType<typeof makeHeart>;
 
-interface NixParts extends Store, Heart {
-  readonly gate: Gate;
-  readonly telemetry: Telemetry;
-}
+type FrontParts = Omit<Shared, 'records'> & Heart;
 
-const makeNixFront = async (config: Config, outer: Outer, parts: NixParts, opened: AsyncDisposableStack) => {
+const makeNixFront = async (config: Config, outer: Outer, parts: FrontParts, opened: AsyncDisposableStack) => {
   const { upstream: origin } = config.nix;
   return origin === undefined
     ? await ownNixFront(config, outer, parts)
@@ -167,7 +207,7 @@ const releaseOf = ({ release }: Config) => ({
 });
 
 /** Our own store is the cache: a NAR and its narinfo are pushed here, and served while they are here. */
-const ownNixFront = async (config: Config, { clock, log }: Outer, parts: NixParts) => {
+const ownNixFront = async (config: Config, { clock, log }: Outer, parts: FrontParts) => {
   const { forms, records: infos, ledger, obtainer, gate, telemetry } = parts;
   const records = new NarinfoRecords(infos, clock);
   const access = new Access({
@@ -214,7 +254,7 @@ const upstreamNixFront = (
   config: Config,
   { origin, authority, path }: NonNullable<Config['nix']['upstream']>,
   { clock, log }: Outer,
-  parts: NixParts,
+  parts: FrontParts,
   opened: AsyncDisposableStack,
 ) => {
   const { records: rows, obtainer, suspects, gate, telemetry } = parts;
@@ -277,6 +317,52 @@ const upstreamNixFront = (
       }),
   });
   return { app, refusedHosts: () => upstream.refusedHosts };
+};
+
+/** The REAPI services, in front of a cache or as the cache. */
+const makeBazelFront = (
+  config: Config,
+  { clock, log }: Outer,
+  parts: FrontParts,
+  opened: AsyncDisposableStack,
+): BazelFront => {
+  const { upstream: origin } = config.bazel;
+  const upstream =
+    origin === undefined
+      ? noUpstream
+      : new GrpcUpstream({
+          clock,
+          breaker: new Breaker(clock, REAPI_CALL_MS),
+          address: spellListen(origin),
+          isTls: origin.isTls,
+        });
+  opened.defer(() => upstream.close());
+  const access: Access = new Access({
+    clock,
+    records: parts.records,
+    isPublic: origin === undefined,
+    ttlMs: config.auth.ttlMs,
+    graceMs: config.auth.graceMs,
+    check: async (tenant, credentials, withinMs) => {
+      const behalf = { credentials, metadata: metadataOf(credentials), signal: AbortSignal.timeout(withinMs) };
+      const answer = await upstream.findMissing(instanceOf(tenant), [], behalf);
+      if (answer.kind === 'missing') access.accepted(tenant, credentials, false);
+      if (answer.kind === 'denied') access.refused(tenant, credentials);
+      return answer.kind === 'missing' ? 'accepted' : answer.kind === 'denied' ? 'refused' : 'unavailable';
+    },
+  });
+  return new BazelFront({
+    ...parts,
+    clock,
+    log,
+    access,
+    upstream,
+    memoryBytes: Math.max(config.release.memoryBytes, MIB),
+    freshActionsMs: config.records.freshActionsMs,
+    uploadIdleMs: UPLOAD_IDLE_MS,
+    terms: config.bazel,
+    mayTrust: () => true,
+  });
 };
 
 const trustedKeysOf = ({ nix }: Config) => (nix.trustedKeys.length === 0 ? null : readTrustedKeys(nix.trustedKeys));

@@ -11,6 +11,7 @@ import {
   fileKinds,
   flag,
   follow,
+  grpcOrigin,
   listen,
   origin,
   prefix,
@@ -35,6 +36,17 @@ const schemaFor = (at: Surroundings) => {
       trustedKeys: trustedKeys([], 'When set, a narinfo that none of them signed is a miss.'),
       pinUrls: flag(true, "A narinfo's URL names the digest that it promised, and never brings other bytes."),
       public: flag(false, 'Every cache of the upstream may be read without credentials.'),
+    }),
+    bazel: Type.Object({
+      listen: listen('127.0.0.1:9092', 'Where the Bazel front listens.'),
+      upstream: grpcOrigin('none', 'The REAPI cache behind us. Without one our own store is the cache.'),
+      promise: choice(
+        ['proven', 'exists'],
+        'proven',
+        'What an action result waits for: that its blobs are proven, or that the upstream says it has them.',
+      ),
+      proveMs: duration('20s', 'How long the blobs of one action result may take to be proven.', 'prove', '1ms'),
+      trustMs: duration('24h', 'How long a proof is good for bytes that only the upstream still holds.', 'trust'),
     }),
     store: Type.Object({
       dir: directory('cleanmiss-data/store', 'Proven bytes. Big and disposable.'),
@@ -66,6 +78,7 @@ const schemaFor = (at: Surroundings) => {
     }),
     records: Type.Object({
       freshMs: duration('60s', 'How long a narinfo is answered without asking the upstream again.', 'fresh'),
+      freshActionsMs: duration('5s', 'The same for an action result.', 'freshActions'),
     }),
     auth: Type.Object({
       ttlMs: duration('60s', 'How long credentials stay good that the upstream accepted.', 'ttl'),

@@ -46,7 +46,7 @@ const explainFault = (error: unknown, config: Config): unknown => {
   if (error.syscall !== 'listen' || why === undefined || !('port' in error)) {
     return new CleanmissError('START', 'self', `cannot start: ${error.message}`, error);
   }
-  const key = error.port === config.admin.listen.port ? 'admin' : 'nix';
+  const key = (['admin', 'bazel'] as const).find((front) => config[front].listen.port === error.port) ?? 'nix';
   return new CleanmissError('LISTEN', 'client', `${key}.listen = "${spellListen(config[key].listen)}": ${why}`, error);
 };
 
@@ -85,11 +85,12 @@ export const serve = async (config: Config, stage: Stage): Promise<void> => {
   }
 };
 
-/** Where to point Nix, in three lines. */
+/** Where to point Nix, in three lines, and Bazel, in one. */
 export const welcome = (version: string, config: Config, house: House): string => {
   const nix = `http://${house.nix.address}`;
   const status = `status at http://${house.admin.address}/v1/status`;
   const { upstream } = config.nix;
+  const behind = config.bazel.upstream === undefined ? '' : `   (in front of ${config.bazel.upstream.origin})`;
   const lines =
     upstream === undefined
       ? [
@@ -102,5 +103,6 @@ export const welcome = (version: string, config: Config, house: House): string =
           `read through it, in nix.conf: substituters = ${nix}/CACHE`,
           `push through it: attic login NAME ${nix} TOKEN`,
         ];
+  lines.push(`build with it: bazel build --remote_cache=grpc://${house.bazel.address} TARGET${behind}`);
   return `${lines.join('\n')}\n`;
 };

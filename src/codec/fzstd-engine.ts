@@ -5,7 +5,7 @@ import { type Clock, systemClock, type Timer } from '../core/clock.ts';
 import { CleanmissError, DecodeError } from '../core/errors.ts';
 import type { Engine, Sink } from './decoder.ts';
 import type { FromWorker, ToWorker, WorkerData } from './fzstd-worker.ts';
-import { type FramePart, ZstdFrames } from './zstd-frames.ts';
+import { type FrameOptions, type FramePart, ZstdFrames } from './zstd-frames.ts';
 
 /** fzstd returns wrong bytes from distances of 96 MiB on (101arrowz/fzstd #19) and moves its window for every block. */
 const maxWindowBytes = 8 * 1024 * 1024;
@@ -42,8 +42,13 @@ export class FzstdEngine implements Engine {
   #deadline: Timer | undefined;
   #waiting: { resolve(): void; reject(reason: unknown): void } | undefined;
 
-  constructor(deliver: Sink, windowBytes = maxWindowBytes, limits: Partial<FzstdLimits> = {}) {
-    this.#frames = new ZstdFrames({ maxWindowBytes: Math.min(windowBytes, maxWindowBytes) });
+  constructor(
+    deliver: Sink,
+    windowBytes = maxWindowBytes,
+    limits: Partial<FzstdLimits> = {},
+    onFrame: FrameOptions['onFrame'] = () => {},
+  ) {
+    this.#frames = new ZstdFrames({ maxWindowBytes: Math.min(windowBytes, maxWindowBytes), onFrame });
     this.#deliver = deliver;
     this.#limits = { ...defaultLimits, ...limits };
   }

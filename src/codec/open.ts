@@ -11,11 +11,14 @@ import { type CodecRuntime, hostRuntime } from './runtime.ts';
 import { XzEngine } from './xz-engine.ts';
 import { chunkSize, ZlibEngine } from './zlib-engine.ts';
 import { ZstdEngine, ZstdFrameEngine } from './zstd-engine.ts';
+import { type FrameSpan, ZstdFrames } from './zstd-frames.ts';
 
 export interface DecoderOptions {
   /** Memory that a zstd frame or an xz dictionary may ask for: 128 MiB at most, and by default. */
   readonly maxWindowBytes?: number;
   readonly runtime?: CodecRuntime;
+  /** Called for each zstd frame but skippable ones, before its last bytes are decoded. */
+  readonly onFrame?: (frame: FrameSpan) => void;
   /** The sink keeps nothing of what it gets: the memory may be used again as soon as it returns. */
   readonly keepsNothing?: boolean;
 }
@@ -28,15 +31,16 @@ export const openDecoder = (encoding: Encoding, sink: Sink, options: DecoderOpti
   new GuardedDecoder((deliver) => openEngine(encoding, deliver, options), sink);
 
 const openEngine = (encoding: Encoding, deliver: Sink, options: DecoderOptions): Engine => {
-  const { maxWindowBytes, runtime = hostRuntime, keepsNothing = false } = options;
+  const { maxWindowBytes, onFrame, runtime = hostRuntime, keepsNothing = false } = options;
+  const frames = () => new ZstdFrames({ maxWindowBytes, ...(onFrame && { onFrame }) });
   switch (encoding) {
     case 'identity':
       return openIdentity(deliver);
     case 'zstd':
-      if (!runtime.nativeZstd) return new FzstdEngine(deliver, maxWindowBytes);
+      if (!runtime.nativeZstd) return new FzstdEngine(deliver, maxWindowBytes, {}, onFrame);
       return runtime.frameAtATime
-        ? new ZstdFrameEngine(deliver, maxWindowBytes)
-        : new ZstdEngine(deliver, maxWindowBytes, keepsNothing);
+        ? new ZstdFrameEngine(deliver, frames())
+        : new ZstdEngine(deliver, frames(), keepsNothing);
     case 'xz':
       return new XzEngine(deliver, maxWindowBytes);
     case 'gzip':

@@ -3,7 +3,7 @@
 import { constants, createZstdDecompress } from 'node:zlib';
 import type { Engine, Sink } from './decoder.ts';
 import { chunkSize, ZlibEngine } from './zlib-engine.ts';
-import { type FramePart, ZstdFrames } from './zstd-frames.ts';
+import type { FramePart, ZstdFrames } from './zstd-frames.ts';
 
 const openZstdStream = () =>
   createZstdDecompress({ chunkSize, rejectGarbageAfterEnd: true, params: { [constants.ZSTD_d_windowLogMax]: 27 } });
@@ -13,8 +13,8 @@ export class ZstdEngine implements Engine {
   readonly #frames: ZstdFrames;
   readonly #zlib: ZlibEngine;
 
-  constructor(deliver: Sink, maxWindowBytes?: number, keepsNothing = false) {
-    this.#frames = new ZstdFrames({ maxWindowBytes });
+  constructor(deliver: Sink, frames: ZstdFrames, keepsNothing = false) {
+    this.#frames = frames;
     this.#zlib = new ZlibEngine(openZstdStream(), deliver, keepsNothing);
   }
 
@@ -49,8 +49,8 @@ export class ZstdFrameEngine implements Engine {
   #isPaused = false;
   #isClosed = false;
 
-  constructor(deliver: Sink, maxWindowBytes?: number) {
-    this.#frames = new ZstdFrames({ maxWindowBytes });
+  constructor(deliver: Sink, frames: ZstdFrames) {
+    this.#frames = frames;
     this.#deliver = deliver;
   }
 

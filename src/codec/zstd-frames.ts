@@ -16,6 +16,8 @@ export interface FrameSpan {
   readonly start: number;
   readonly end: number;
   readonly windowBytes: number;
+  /** False for a frame that decodes to nothing. */
+  readonly hasContent: boolean;
 }
 
 export interface FrameOptions {
@@ -98,9 +100,9 @@ export class ZstdFrames {
       const start = walker.offset;
       if (yield* this.#isSkippable()) yield* this.#skippable();
       else {
-        const windowBytes = yield* this.#frame();
+        const { windowBytes, hasContent } = yield* this.#frame();
         this.#frames += 1;
-        this.#onFrame?.({ start, end: walker.offset, windowBytes });
+        this.#onFrame?.({ start, end: walker.offset, windowBytes, hasContent });
       }
       this.#boundary = walker.offset;
     }
@@ -130,8 +132,8 @@ export class ZstdFrames {
     if (size > 0) yield size;
   }
 
-  /** Walks one frame and returns its window. */
-  *#frame(): Walk<number> {
+  /** Walks one frame and returns its window, and whether anything is in it. */
+  *#frame(): Walk<Pick<FrameSpan, 'windowBytes' | 'hasContent'>> {
     const descriptor = yield next(1);
     this.#header[4] = descriptor;
     const length = headerBytes(descriptor);
@@ -151,7 +153,7 @@ export class ZstdFrames {
     this.#idleBytes += emptyBytes;
     this.#handOn(this.#from, true);
     this.#from = undefined;
-    return windowBytes;
+    return { windowBytes, hasContent: emptyBytes === 0 };
   }
 
   /** Walks the blocks of a frame and returns how long it was if it held nothing, else 0. */

@@ -17,7 +17,7 @@ const isOneAddress = (a: Listen, b: Listen): boolean => {
 
 const isInside = (inner: string, outer: string): boolean => `${inner}${sep}`.startsWith(outer + sep);
 
-export const conflictsOf = ({ nix, store, state, release, admin }: Config): readonly Conflict[] => {
+export const conflictsOf = ({ nix, bazel, store, state, release, admin }: Config): readonly Conflict[] => {
   const found: Conflict[] = [];
   const check = (isBroken: boolean, keys: readonly string[], message: string): void => {
     if (isBroken) found.push({ keys, message });
@@ -30,11 +30,22 @@ export const conflictsOf = ({ nix, store, state, release, admin }: Config): read
     'without an upstream everyone who reaches this address could write: listen on a loopback address',
   );
   check(
+    bazel.upstream === undefined && !isLoopback(bazel.listen.host),
+    ['bazel.listen', 'bazel.upstream'],
+    'without an upstream everyone who reaches this address could write: listen on a loopback address',
+  );
+  check(
     !isLoopback(admin.listen.host),
     ['admin.listen'],
     'without tokens everyone who reaches this address could read and change what admin shows: listen on a loopback address',
   );
-  check(isOneAddress(nix.listen, admin.listen), ['admin.listen', 'nix.listen'], 'one address cannot serve both');
+  const listens = Object.entries({ admin: admin.listen, bazel: bazel.listen, nix: nix.listen });
+  for (const [at, [one, listen]] of listens.entries()) {
+    for (const [other, otherListen] of listens.slice(at + 1)) {
+      const keys = [`${one}.listen`, `${other}.listen`];
+      check(isOneAddress(listen, otherListen), keys, 'one address cannot serve both');
+    }
+  }
 
   const needsUpstream = { prefix: nix.prefix, upstreamCa: nix.upstreamCa, credentials: nix.credentials };
   for (const [word, value] of Object.entries(needsUpstream)) {

@@ -7,6 +7,7 @@ import {
   parseAuthorization,
   parseDuration,
   parseFollow,
+  parseGrpcOrigin,
   parseListen,
   parseOrigin,
   parsePrefix,
@@ -73,6 +74,11 @@ export const origin = textKind(
   orNone(parseOrigin),
 );
 
+export const grpcOrigin = textKind(
+  '"none", or a grpc:// or grpcs:// URL: "grpc://127.0.0.1:9192"',
+  orNone(parseGrpcOrigin),
+);
+
 export const prefix = textKind('"none", or a path: "/attic"', orNone(parsePrefix));
 
 export const redirectHosts = listKind('a list of "host:port"', parseRedirectHost);
@@ -105,7 +111,7 @@ export const flag = (initial: boolean, about: string) => {
 
 export const choice = <const Words extends string[]>(words: Words, initial: Words[number], about: string) => {
   const meta: Meta = { default: initial, about, accepts: words.map((word) => `"${word}"`).join(', ') };
-  return Type.Enum(words, { ...meta });
+  return Type.Decode(Type.Enum(words, { ...meta }), (word) => word as Words[number]);
 };
 
 /** The kinds that look at the disk. */

@@ -86,6 +86,24 @@ export const parseRedirectHost = (text: string): string => {
   return port > 0 ? `${host.includes(':') ? `[${host}]` : host}:${port}` : refuse('nothing listens on port 0');
 };
 
+/** Where a gRPC upstream is. */
+export interface GrpcOrigin {
+  /** `grpc://host:port`, for people. */
+  readonly origin: string;
+  readonly host: string;
+  readonly port: number;
+  readonly isTls: boolean;
+}
+
+export const parseGrpcOrigin = (text: string): GrpcOrigin => {
+  const [, tls, authority = ''] =
+    /^grpc(s?):\/\/([^/?#\\]+)\/?$/i.exec(text) ?? refuse('not a grpc:// or grpcs:// URL');
+  if (/@/.test(authority)) refuse('credentials do not belong into a URL: clients bring their own');
+  const isTls = tls !== '';
+  const { host, port } = parseHostPort(/:\d+$/.test(authority) ? authority : `${authority}:${isTls ? 443 : 80}`);
+  return port > 0 ? { origin: text, host, port, isTls } : refuse('nothing listens on port 0');
+};
+
 export const parseOrigin = (text: string): Origin => {
   const [, authority = '', rest = ''] =
     /^https?:\/\/([^/?#\\]*)(.*)$/i.exec(text) ?? refuse('not an http:// or https:// URL');

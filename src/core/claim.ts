@@ -15,6 +15,8 @@ export interface Claim {
   readonly digest: NamedDigest;
   readonly encoding: Encoding;
   readonly place: Place;
+  /** Nobody but the client that asks says how large it is: another size is no fault of the upstream's. */
+  readonly isSizeHearsay?: boolean;
 }
 
 /** One fill at a time runs under this key, so that askers of one claim share it. */

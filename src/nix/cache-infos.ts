@@ -1,10 +1,11 @@
 // Gives nix-cache-info while the upstream is away too: without it every Nix drops the cache for the whole build.
 
 import type { Clock } from '../core/clock.ts';
-import type { RecordStore } from '../store/records.ts';
-import { type Access, type Credentials, LAST_CHECK_MS } from './access.ts';
+import { type Access, type Credentials, LAST_CHECK_MS } from '../store/access.ts';
+import type { Records } from '../store/records.ts';
 import { fetchText, type TextPorts } from './fetch-text.ts';
 import type { Patience } from './patience.ts';
+import { isSaidPublic } from './visibility.ts';
 
 export type CacheInfoAnswer = { readonly kind: 'text'; readonly text: string } | { readonly kind: 'absent' | 'denied' };
 
@@ -13,7 +14,7 @@ export interface CacheInfoPorts {
   readonly text: TextPorts;
   readonly patience: Patience;
   readonly access: Access;
-  readonly records: RecordStore;
+  readonly records: Records;
   readonly freshMs: number;
 }
 
@@ -72,7 +73,7 @@ export class CacheInfos {
     if (answer.kind !== 'text') return answer;
     // An error page of some proxy's, with status 200, is no nix-cache-info.
     if (!KNOWN.test(answer.text)) return { kind: 'unavailable', reason: 'protocol' } as const;
-    access.accepted(cache, credentials, answer.headers);
+    access.accepted(cache, credentials, isSaidPublic(answer.headers));
     const mended = mendCacheInfo(answer.text);
     await records.put(infoKey(cache), { text: mended, seenAt: clock.now() });
     return { ...answer, text: mended };

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../core/clock.ts';
 import { CleanmissError } from '../core/errors.ts';
 import type { Asker } from '../proof/obtain.ts';
-import type { Access, Credentials } from './access.ts';
+import type { Access, Credentials } from '../store/access.ts';
 
 export interface Release {
   /** By when an answer must begin: proxies between give up after a minute. */

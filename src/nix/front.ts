@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { Clock } from '../core/clock.ts';
-import type { Access } from './access.ts';
+import type { Access } from '../store/access.ts';
 import { nixClient, type Release } from './client.ts';
 import { headFault } from './head.ts';
 import { answerRead, type ReadPorts } from './reads.ts';

@@ -2,7 +2,7 @@
 
 import type { Clock } from '../core/clock.ts';
 import type { Digest } from '../core/digest.ts';
-import type { RecordStore } from '../store/records.ts';
+import type { Records } from '../store/records.ts';
 import type { Narinfo } from './narinfo.ts';
 
 /** What a narinfo of this path once promised its body to be. */
@@ -25,10 +25,10 @@ export interface NarinfoRecord {
 const MAX_PROMISED = 8;
 
 export class NarinfoRecords {
-  readonly #records: RecordStore;
+  readonly #records: Records;
   readonly #clock: Clock;
 
-  constructor(records: RecordStore, clock: Clock) {
+  constructor(records: Records, clock: Clock) {
     this.#records = records;
     this.#clock = clock;
   }

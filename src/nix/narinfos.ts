@@ -1,13 +1,14 @@
 // Gives the narinfo of a path to whoever may read it: the record while it is fresh, else the upstream's word, else the record.
 
 import type { Clock } from '../core/clock.ts';
-import { type Access, type Credentials, LAST_CHECK_MS } from './access.ts';
+import { type Access, type Credentials, LAST_CHECK_MS } from '../store/access.ts';
 import { fetchText, type TextAnswer, type TextPorts } from './fetch-text.ts';
 import { type NarUrl, resolveNarUrl } from './nar-url.ts';
 import { isNarinfo, type Narinfo, type NarinfoFault, parseNarinfo } from './narinfo.ts';
 import type { NarinfoRecord, NarinfoRecords } from './narinfo-records.ts';
 import type { Patience } from './patience.ts';
 import { isSignedBy, type TrustedKeys } from './signature.ts';
+import { isSaidPublic } from './visibility.ts';
 
 export type NarinfoAnswer =
   | { readonly kind: 'narinfo'; readonly narinfo: Narinfo; readonly url: NarUrl; readonly record: NarinfoRecord }
@@ -96,7 +97,7 @@ export class Narinfos {
       return { kind: 'absent' };
     }
     // Not before it was read: a log-in page with status 200 is shown to those who may not.
-    this.#ports.access.accepted(cache, credentials, answer.headers);
+    this.#ports.access.accepted(cache, credentials, isSaidPublic(answer.headers));
     const record = await this.#ports.records.put(cache, storeHash, read.narinfo, read.url.clientUrl);
     this.#reads.set(record, read);
     return { kind: 'narinfo', ...read, record };

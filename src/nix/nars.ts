@@ -4,7 +4,7 @@ import type { Claim } from '../core/claim.ts';
 import type { Fetch } from '../proof/fetch.ts';
 import type { Asker, Obtained, Obtainer } from '../proof/obtain.ts';
 import type { Suspects } from '../proof/suspects.ts';
-import type { Access, Credentials } from './access.ts';
+import type { Access, Credentials } from '../store/access.ts';
 import { narFetch } from './fetch-nar.ts';
 import type { HttpUpstream } from './http-upstream.ts';
 import { encodingOf } from './narinfo.ts';

@@ -2,7 +2,7 @@
 
 import type { Claim } from '../core/claim.ts';
 import type { Obtainer } from '../proof/obtain.ts';
-import type { RecordStore } from '../store/records.ts';
+import type { Records } from '../store/records.ts';
 import type { NixCache } from './cache.ts';
 import { pinUrl } from './nar-url.ts';
 import { encodingOf, isNarinfo, type Narinfo, parseNarinfo, withUrl } from './narinfo.ts';
@@ -12,7 +12,7 @@ import type { Pin } from './target.ts';
 
 export interface OwnCachePorts {
   readonly records: NarinfoRecords;
-  readonly infos: RecordStore;
+  readonly infos: Records;
   readonly obtainer: Obtainer;
   readonly pinUrls: boolean;
 }

@@ -1,7 +1,7 @@
 // Listings, logs and realisations of our own store, kept as they were put, byte for byte; Attic's API is not ours.
 
 import { isUtf8 } from 'node:buffer';
-import type { RecordStore } from '../store/records.ts';
+import type { Records } from '../store/records.ts';
 import type { Exchange } from './reads.ts';
 import { sendMiss, sendText } from './send.ts';
 import type { Target } from './target.ts';
@@ -12,7 +12,7 @@ export const MAX_EXTRA_BYTES = 3 * 2 ** 20 - 64 * 1024;
 /** JSON carries text alone, and some of it at six times its length. */
 type Extra = string | { readonly base64: string };
 
-export const keepExtra = async (infos: RecordStore, cache: string, url: string, bytes: Buffer): Promise<void> => {
+export const keepExtra = async (infos: Records, cache: string, url: string, bytes: Buffer): Promise<void> => {
   const base64 = bytes.toString('base64');
   const text = isUtf8(bytes) ? bytes.toString('utf8') : null;
   const extra: Extra = text !== null && JSON.stringify(text).length <= base64.length ? text : { base64 };
@@ -20,7 +20,7 @@ export const keepExtra = async (infos: RecordStore, cache: string, url: string, 
 };
 
 export const ownExtras =
-  (infos: RecordStore) =>
+  (infos: Records) =>
   async (
     target: Target & { readonly kind: 'extra' | 'attic-api' | 'attic-cache-info' },
     { response }: Exchange,

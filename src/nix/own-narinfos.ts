@@ -4,7 +4,7 @@ import type { Obtainer } from '../proof/obtain.ts';
 import type { ProvenForm } from '../store/form.ts';
 import type { FormStore } from '../store/forms.ts';
 import type { Ledger } from '../store/ledger.ts';
-import type { RecordStore } from '../store/records.ts';
+import type { Records } from '../store/records.ts';
 import type { Turns } from '../store/turns.ts';
 import { encodingOf, isNarinfo, type Narinfo, parseNarinfo } from './narinfo.ts';
 import type { NarinfoRecords } from './narinfo-records.ts';
@@ -17,7 +17,7 @@ import { refusal, STORED, type UploadAnswer } from './upload-answer.ts';
 export interface OwnNarinfoPorts {
   readonly forms: FormStore;
   readonly records: NarinfoRecords;
-  readonly infos: RecordStore;
+  readonly infos: Records;
   readonly ledger: Ledger;
   readonly pending: PendingNars;
   readonly obtainer: Obtainer;

@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Digest } from '../core/digest.ts';
 import type { ProvenForm } from '../store/form.ts';
 import type { FormStore } from '../store/forms.ts';
-import type { RecordStore } from '../store/records.ts';
+import type { Records } from '../store/records.ts';
 
 /** A NAR by the URL it was put under; hash and size are those of the uploaded file. */
 export interface PendingNar {
@@ -25,14 +25,14 @@ const SHARE_OF_STORE = 0.1;
 const RECORD = 'pending-nars';
 
 export class PendingNars {
-  readonly #records: RecordStore;
+  readonly #records: Records;
   readonly #forms: FormStore;
   readonly #clock: Clock;
   readonly #maxBytes: number;
   #nars: readonly PendingNar[];
 
   private constructor(
-    records: RecordStore,
+    records: Records,
     forms: FormStore,
     clock: Clock,
     maxStoreBytes: number,
@@ -46,7 +46,7 @@ export class PendingNars {
     for (const nar of nars) forms.pin(nar.digest, nar.encoding);
   }
 
-  static async open(records: RecordStore, forms: FormStore, clock: Clock, maxStoreBytes: number): Promise<PendingNars> {
+  static async open(records: Records, forms: FormStore, clock: Clock, maxStoreBytes: number): Promise<PendingNars> {
     // Only this class writes under this key, and the store gives back nothing that was damaged.
     const nars = ((await records.get(RECORD)) ?? []) as readonly PendingNar[];
     return new PendingNars(records, forms, clock, maxStoreBytes, nars);

@@ -36,7 +36,7 @@ const HEAD_BYTES = 32;
 const wrong = (message: string) => new CleanmissError('WRONG_UPLOAD', 'client', message);
 
 /**
- * Resolves when the form is stored, synced where the store is durable. Throws a CleanmissError: WRONG_UPLOAD with what is
+ * Resolves when the form is stored and synced. Throws a CleanmissError: WRONG_UPLOAD with what is
  * wrong, BUSY or DISK where there is no room; nothing is kept then.
  */
 export const deposit = async (ports: DepositPorts, upload: Deposit): Promise<ProvenForm> => {
@@ -66,7 +66,7 @@ const take = async (ports: DepositPorts, upload: Deposit, spool: Spool): Promise
     const fileHash = meter.encodedHash();
     if (fileHash !== upload.fileHash) throw wrong('the body does not have the file hash that its name says');
     const digest = { sha256: meter.decodedHash(), sizeBytes: meter.decodedBytes };
-    return await ports.forms.keep(spool, { digest, encoding, fileHash });
+    return await ports.forms.keep(spool, { digest, encoding, fileHash }, true);
   } finally {
     watch.close();
     metered?.meter.close();

@@ -25,6 +25,7 @@ export interface FillPorts {
   readonly clock: Clock;
   readonly retries: RetryBudget;
   readonly idleMs: number;
+  readonly extraFirstByteMs: number;
   keep(spool: Spool, proven: { digest: Digest; encoding: Claim['encoding']; fileHash: string }): Promise<ProvenForm>;
 }
 
@@ -105,9 +106,13 @@ export class Fill {
     return this.#running?.prover.encodedBytes ?? 0;
   }
 
-  /** Encoded bytes that a follower may have now: our decoder has taken them, and a tail waits for the verdict. */
-  get releasableBytes(): number {
-    return Math.max(0, Math.min(this.encodedBytes, this.spool?.bytes ?? 0) - TAIL_BYTES);
+  /**
+   * Encoded bytes that a follower may have now: our decoder has taken them, and a tail waits for the verdict. `byFrame`: the
+   * whole last zstd frame does, for a client that takes what it has for complete once every decoded byte is there.
+   */
+  releasableBytes(byFrame: boolean): number {
+    const taken = Math.max(0, Math.min(this.encodedBytes, this.spool?.bytes ?? 0) - TAIL_BYTES);
+    return byFrame ? Math.min(taken, this.#running?.prover.bytesBeforeLastFrame ?? 0) : taken;
   }
 
   /** Whether bytes came lately, so that waiting longer is worth a reader's while. */
@@ -183,7 +188,7 @@ export class Fill {
 
   /** One body, through as many transfers as it takes. */
   async #body({ fetch, spool, breaker, prover, onTransfer }: Running, isFresh: boolean): Promise<Proof> {
-    const { clock, idleMs } = this.#ports;
+    const { clock, extraFirstByteMs, idleMs } = this.#ports;
     let validator: string | null = null;
     const into = {
       prover,
@@ -193,7 +198,7 @@ export class Fill {
         validator = value;
       },
     };
-    const ports = { clock, breaker, idleMs, onTransfer };
+    const ports = { clock, breaker, idleMs, extraFirstByteMs, onTransfer };
     for (let breaks = 0; ; breaks += 1) {
       const end = await transfer(ports, fetch, { validator, isFresh }, into, this.#abort.signal);
       if (end.kind === 'changed') return this.#stuck(unavailable('cut', 'the body changed between two transfers'));

@@ -8,19 +8,24 @@ import type { Fill } from './fill.ts';
 /** A body on its way out of which nothing is proven yet. Only its private constructor's caller below makes one. */
 export class Followed {
   readonly #fill: Fill;
+  readonly #byFrame: boolean;
   readonly #leave: () => void;
   #isClosed = false;
 
-  private constructor(fill: Fill, leave: () => void) {
+  private constructor(fill: Fill, byFrame: boolean, leave: () => void) {
     this.#fill = fill;
+    this.#byFrame = byFrame;
     this.#leave = leave;
     fill.join();
     fill.follow();
   }
 
-  /** From now on the fill may not start anew. Whoever asks for it closes it, on every path; `leave` is called then, once. */
-  static of(fill: Fill, leave: () => void): Followed {
-    return new Followed(fill, leave);
+  /**
+   * From now on the fill may not start anew. Whoever asks for it closes it, on every path; `leave` is called then, once.
+   * `byFrame` as in `Fill.releasableBytes`.
+   */
+  static of(fill: Fill, byFrame: boolean, leave: () => void): Followed {
+    return new Followed(fill, byFrame, leave);
   }
 
   /**
@@ -32,7 +37,7 @@ export class Followed {
     const sentHash = createHash('sha256');
     let sent = 0;
     while (!fill.hasEnded) {
-      const end = Math.min(fill.releasableBytes, sent + MIB);
+      const end = Math.min(fill.releasableBytes(this.#byFrame), sent + MIB);
       if (end <= sent) {
         await fill.progressed();
         continue;

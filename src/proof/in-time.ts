@@ -10,7 +10,7 @@ export interface Waiting {
   /** Monotonic ms by which the answer must begin. */
   readonly deadline: number;
   /** Whether a body may leave before its verdict: at the deadline, or from the start above a size. */
-  readonly follow: 'never' | 'late' | { readonly aboveBytes: number };
+  readonly follow: 'never' | 'late' | { readonly aboveBytes: number; readonly byFrame?: boolean };
 }
 
 type InTime = Verdict | 'follow' | 'late';
@@ -38,7 +38,7 @@ export const verdictInTime = (clock: Clock, fill: Fill, { signal, deadline, foll
 const followsEarly = async (fill: Fill, follow: Waiting['follow'], signal: AbortSignal): Promise<boolean> => {
   if (typeof follow !== 'object' || (fill.claim.digest.sizeBytes ?? 0) <= follow.aboveBytes) return false;
   while (!fill.hasEnded && !signal.aborted) {
-    if (fill.releasableBytes > 0) return true;
+    if (fill.releasableBytes(follow.byFrame === true) > 0) return true;
     await fill.progressed();
   }
   return false;

@@ -3,6 +3,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { Decoder, Sink } from '../codec/decoder.ts';
 import { openDecoder } from '../codec/open.ts';
+import type { FrameSpan } from '../codec/zstd-frames.ts';
 import type { Encoding } from '../core/claim.ts';
 import { DecodeError } from '../core/errors.ts';
 
@@ -23,6 +24,8 @@ export class Meter {
   readonly #encodedHash: Hash | null;
   #decodedBytes = 0;
   #encodedBytes = 0;
+  /** Where the last zstd frame that decodes to anything begins. */
+  #lastFrameStart = 0;
 
   /** Whoever makes one closes it, on every path. */
   constructor(encoding: Encoding, decodedBound: number) {
@@ -33,12 +36,23 @@ export class Meter {
     };
     this.#encodedBound = encodedBound(decodedBound);
     this.#encodedHash = encoding === 'identity' ? null : createHash('sha256');
-    this.#decoder = openDecoder(encoding, sink, { keepsNothing: true });
+    const onFrame = ({ start, hasContent }: FrameSpan) => {
+      if (hasContent) this.#lastFrameStart = start;
+    };
+    this.#decoder = openDecoder(encoding, sink, { keepsNothing: true, onFrame });
   }
 
   /** Encoded bytes that the decoder has taken. */
   get encodedBytes(): number {
     return this.#encodedBytes;
+  }
+
+  /**
+   * Encoded bytes before the last whole zstd frame that decodes to anything: without it no decoder has every byte. Of other
+   * encodings 0, but of identity all that came.
+   */
+  get bytesBeforeLastFrame(): number {
+    return this.#encodedHash === null ? this.#encodedBytes : this.#lastFrameStart;
   }
 
   get decodedBytes(): number {

@@ -39,6 +39,8 @@ export interface ObtainPorts {
   readonly breaker: Breaker;
   readonly retries: RetryBudget;
   readonly idleMs: number;
+  /** What the first byte of this claim may take beyond the breaker's limit. */
+  extraFirstByteMs(claim: Claim): number;
   /** Fills that nobody waits for; beyond, the least advanced is dropped. */
   readonly maxDetached: number;
   /** Whether a refutation may be believed now: the bucket index is green, or nobody watches it. */
@@ -139,11 +141,17 @@ export class Obtainer {
       }
     };
     const keep: ConstructorParameters<typeof Fill>[0]['keep'] = async (spool, proven) => {
-      const form = await forms.keep(spool, proven);
+      // An upstream has it, or another form of ours.
+      const form = await forms.keep(spool, proven, false);
       await ledger.add(claim.place.tenant, form.digest);
       return form;
     };
-    const fill = new Fill({ clock, retries, idleMs, keep }, claim, asker.client, begin);
+    const fill = new Fill(
+      { clock, retries, idleMs, extraFirstByteMs: this.#ports.extraFirstByteMs(claim), keep },
+      claim,
+      asker.client,
+      begin,
+    );
     this.#fills.set(claimKey(claim), fill);
     void fill.verdict.then((verdict) => {
       if (!fill.isRemade) this.#judge(fill, verdict);
@@ -201,8 +209,11 @@ export class Obtainer {
     const { suspects, mayRefute } = this.#ports;
     const { claim, encodedBytes: atByte } = fill;
     if (verdict.kind === 'proven') suspects.clear(claim);
-    // A size that nobody but the client named never makes a suspect.
     if (!isWhole(claim.digest) || !mayRefute()) return;
+    // A size that nobody but the client named never makes a suspect: then only what has that size can.
+    const isOfAnotherSize =
+      verdict.kind === 'refuted' ? verdict.reason !== 'hash' && verdict.reason !== 'decode' : true;
+    if (claim.isSizeHearsay && isOfAnotherSize) return;
     if (verdict.kind === 'refuted' && (fill.isRefutedTwice || suspects.isRefutedAgain(claim)))
       suspects.add(claim, verdict);
     if (verdict.kind !== 'unavailable' || verdict.reason !== 'short' || !suspects.isShortAgain(claim, atByte)) return;
@@ -217,7 +228,10 @@ export class Obtainer {
       const inTime = await verdictInTime(clock, fill, { ...asker, follow });
       // It may have come in the same moment: a miss is still a clean one then.
       const verdict = inTime === 'follow' && fill.hasEnded ? await fill.verdict : inTime;
-      if (verdict === 'follow') return { kind: 'followed', followed: Followed.of(fill, () => this.#trimDetached()) };
+      if (verdict === 'follow') {
+        const byFrame = typeof follow === 'object' && follow.byFrame === true;
+        return { kind: 'followed', followed: Followed.of(fill, byFrame, () => this.#trimDetached()) };
+      }
       if (verdict === 'late') return unavailable('late');
       return verdict.kind === 'proven' ? { kind: 'proven', form: verdict.form, source: 'fill' } : verdict;
     } finally {

@@ -2,6 +2,7 @@
 
 import type { Encoding } from '../core/claim.ts';
 import type { Digest, NamedDigest } from '../core/digest.ts';
+import type { DecodeError } from '../core/errors.ts';
 import { type Failure, type RefutedReason, unavailable } from '../core/verdict.ts';
 import { Meter, type MeterFault } from './meter.ts';
 
@@ -23,6 +24,10 @@ export class Prover {
   /** Encoded bytes that the decoder has taken, all of which matched a right stream so far. */
   get encodedBytes(): number {
     return this.#meter.encodedBytes;
+  }
+
+  get bytesBeforeLastFrame(): number {
+    return this.#meter.bytesBeforeLastFrame;
   }
 
   /**
@@ -55,6 +60,11 @@ export class Prover {
     const found = this.#meter.decodedHash();
     if (found !== sha256) return this.#refuted('hash', found);
     return { kind: 'proven', digest: { sha256, sizeBytes: this.#meter.decodedBytes }, fileHash: this.prefixHash() };
+  }
+
+  /** What a decoder before us said of the body. */
+  refute({ fault, message }: DecodeError): Failure {
+    return this.#failure({ kind: fault, detail: message });
   }
 
   close(): void {

@@ -51,6 +51,11 @@ export class Suspects {
     return held !== undefined && this.#clock.monotonic() < held.retryAt ? held : undefined;
   }
 
+  /** Whether it is one, due to be tried again or not. */
+  isSuspect(claim: Claim): boolean {
+    return this.#held.has(claimKey(claim));
+  }
+
   /** Refuted, twice over: missing from now on. */
   add(claim: Claim, refuted: Refuted): void {
     const key = claimKey(claim);

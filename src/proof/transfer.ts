@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { Breaker } from '../core/breaker.ts';
 import type { Clock } from '../core/clock.ts';
-import { isCode } from '../core/errors.ts';
+import { DecodeError, isCode } from '../core/errors.ts';
 import { type Failure, type UnavailableReason, unavailable } from '../core/verdict.ts';
 import type { Spool } from '../store/form.ts';
 import { batches } from './batches.ts';
@@ -25,6 +25,8 @@ export interface TransferPorts {
   readonly clock: Clock;
   readonly breaker: Breaker;
   readonly idleMs: number;
+  /** What the first byte may take beyond the breaker's limit: some fetch a whole object before they begin. */
+  readonly extraFirstByteMs: number;
   /** Called as a request goes out. */
   onTransfer(): void;
 }
@@ -54,10 +56,14 @@ export const transfer = async (
   ports.onTransfer();
   const abort = new AbortController();
   const passed: UnavailableReason[] = [];
-  const watch = new TransferWatch(clock, { firstByteMs: breaker.firstByteMs, idleMs: ports.idleMs }, (reason) => {
-    passed.push(reason);
-    abort.abort();
-  });
+  const watch = new TransferWatch(
+    clock,
+    { firstByteMs: breaker.firstByteMs + ports.extraFirstByteMs, idleMs: ports.idleMs },
+    (reason) => {
+      passed.push(reason);
+      abort.abort();
+    },
+  );
   const signal = AbortSignal.any([abort.signal, outer]);
   try {
     const end = await receive(fetch, { ...request, signal }, into, watch);
@@ -67,6 +73,12 @@ export const transfer = async (
     if (outer.aborted) return failed(unavailable('aborted'));
     // A body that is made from a form of ours.
     if (isCode(error, 'ROT')) return failed(unavailable('disk'));
+    // One that is decoded on its way here: what was cut is the transfer's fault, anything else the body's.
+    if (error instanceof DecodeError && error.fault !== 'incomplete') {
+      const end = failed(into.prover.refute(error));
+      tell(breaker, into.prover, end);
+      return end;
+    }
     const [limit] = passed;
     const end = brokenOff(limit, into.prover.encodedBytes);
     tell(breaker, into.prover, end, limit);

@@ -38,8 +38,7 @@ export interface FilingParts {
   readonly behind: Backlog;
   readonly held: HeldForms;
   readonly room: DiskRoom;
-  /** Given: a form is on disk, whatever its size, when `file` resolves. */
-  readonly syncs: DirectorySyncs | undefined;
+  readonly syncs: DirectorySyncs;
   /** A path on the same file system that nobody has. */
   readonly newFile: () => string;
 }
@@ -53,19 +52,19 @@ export class Filing {
   }
 
   /** What `file` will rely on; before its turn, for room is made in the turns of others. Rejects with code DISK. */
-  async prepare(name: string, spool: StoreSpool): Promise<void> {
-    const { behind, held, room, syncs } = this.#parts;
+  async prepare(name: string, spool: StoreSpool, isDurable: boolean): Promise<void> {
+    const { behind, held, room } = this.#parts;
     await behind.room();
     await spool.settled();
-    const isWrittenNow = spool.bytes > MIB || syncs !== undefined;
+    const isWrittenNow = spool.bytes > MIB || isDurable;
     if (isWrittenNow && held.index.get(name) === undefined) await room.allow(spool.heldBytes);
   }
 
   /**
    * In the turn of `name`, under which nothing is held. Rejects with code DISK when it cannot be kept: the spool can
-   * still be read then. The caller discards the spool.
+   * still be read then. Durable, it is on disk, whatever its size, when this resolves. The caller discards the spool.
    */
-  async file(name: string, spool: StoreSpool, proof: Proof): Promise<ProvenForm> {
+  async file(name: string, spool: StoreSpool, proof: Proof, isDurable: boolean): Promise<ProvenForm> {
     const { clock, maxBytes } = this.#parts;
     const footer: Footer = { ...proof, fileBytes: spool.bytes, mibHashes: spool.mibHashes };
     refuseOtherBytes(footer);
@@ -76,13 +75,20 @@ export class Filing {
     const { fileHash } = proof;
     const entry: Entry = { name, diskBytes, stampedAtMs: clock.now(), pending: undefined, fileHash };
     const body = spool.memoryBody;
+    const syncs = isDurable ? this.#parts.syncs : undefined;
     return body === undefined
-      ? await this.#fileLarge(entry, footer, spool, end)
-      : await this.#fileSmall(entry, footer, body, end);
+      ? await this.#fileLarge(entry, footer, spool, end, syncs)
+      : await this.#fileSmall(entry, footer, body, end, syncs);
   }
 
-  async #fileLarge(entry: Entry, footer: Footer, spool: StoreSpool, end: Buffer): Promise<ProvenForm> {
-    const { formsDir, held, syncs } = this.#parts;
+  async #fileLarge(
+    entry: Entry,
+    footer: Footer,
+    spool: StoreSpool,
+    end: Buffer,
+    syncs: DirectorySyncs | undefined,
+  ): Promise<ProvenForm> {
+    const { formsDir, held } = this.#parts;
     await spool.finish(end, syncs !== undefined);
     try {
       await moveInto(spool.path, formPath(formsDir, entry.name), syncs);
@@ -94,11 +100,17 @@ export class Filing {
     return form;
   }
 
-  async #fileSmall(entry: Entry, footer: Footer, body: Buffer, end: Buffer): Promise<ProvenForm> {
-    const { behind, held, syncs } = this.#parts;
+  async #fileSmall(
+    entry: Entry,
+    footer: Footer,
+    body: Buffer,
+    end: Buffer,
+    syncs: DirectorySyncs | undefined,
+  ): Promise<ProvenForm> {
+    const { behind, held } = this.#parts;
     const form = asProven(new MemoryForm(footer, body));
     if (syncs !== undefined) {
-      await this.#write(entry, [body, end]);
+      await this.#write(entry, [body, end], syncs);
     } else {
       entry.pending = form;
       void behind.add(entry.diskBytes, () => this.#writeBehind(entry, [body, end]));
@@ -107,8 +119,8 @@ export class Filing {
     return form;
   }
 
-  async #write(entry: Entry, pieces: readonly Buffer[]): Promise<void> {
-    const { files, formsDir, newFile, syncs } = this.#parts;
+  async #write(entry: Entry, pieces: readonly Buffer[], syncs: DirectorySyncs | undefined): Promise<void> {
+    const { files, formsDir, newFile } = this.#parts;
     try {
       await publish({ files, temporary: newFile(), path: formPath(formsDir, entry.name), pieces, syncs });
     } catch (error) {
@@ -122,7 +134,7 @@ export class Filing {
       // Before its turn: making room may want the turn of this very form, to evict it.
       await room.allow(entry.diskBytes);
       await turns.run(entry.name, async () => {
-        if (held.index.get(entry.name) === entry) await this.#write(entry, pieces);
+        if (held.index.get(entry.name) === entry) await this.#write(entry, pieces, undefined);
         entry.pending = undefined;
       });
       this.#isDiskFailing = false;

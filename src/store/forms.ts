@@ -32,7 +32,7 @@ export interface FormStoreOptions {
   /** Up to this size, and to one MiB always, a body waits for its verdict in memory. One MiB by default. */
   readonly spoolMemoryBytes?: number;
   readonly clock: Clock;
-  /** True without an upstream: what `keep` gave back outlives a loss of power. */
+  /** What `keep` is by default: true, and what it gave back outlives a loss of power. */
   readonly durable: boolean;
   readonly freeBytesFloor?: number;
   readonly spoolShare?: number;
@@ -81,7 +81,7 @@ export class FormStore {
     const spoolBytes = Math.floor((options.spoolShare ?? 0.25) * maxBytes);
     const makeRoom = (bytes: number) => this.#held.shrink(bytes);
     this.#room = new DiskRoom({ dir, files, spoolBytes, freeBytesFloor, makeRoom });
-    const syncs = options.durable ? new DirectorySyncs() : undefined;
+    const syncs = new DirectorySyncs();
     const newFile = () => this.#newFile('form');
     this.#filing = new Filing({ ...parts, held: this.#held, room: this.#room, syncs, newFile });
   }
@@ -117,14 +117,14 @@ export class FormStore {
    * already under that digest and encoding stays, and is what comes back. Rejects with DISK when it cannot be kept;
    * the spool is then left as it was. Not durable, a small form comes back even so, at once, and lives in memory.
    */
-  async keep(spool: Spool, proof: Proof): Promise<ProvenForm> {
+  async keep(spool: Spool, proof: Proof, isDurable = this.#options.durable): Promise<ProvenForm> {
     if (!(spool instanceof StoreSpool)) throw new TypeError('a spool of another store');
     this.#refuseIfClosed();
     const name = formName(proof.digest, proof.encoding);
-    await this.#filing.prepare(name, spool);
+    await this.#filing.prepare(name, spool, isDurable);
     const form = await this.#turns.run(name, async () => {
       const held = await this.#held.confirm(name);
-      return held ?? (await this.#filing.file(name, spool, proof));
+      return held ?? (await this.#filing.file(name, spool, proof, isDurable));
     });
     await spool.discard();
     return form;

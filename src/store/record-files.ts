@@ -18,14 +18,13 @@ const TRIM = 32;
 export interface RecordFilesParts {
   readonly dir: string;
   readonly files: Files;
-  readonly durable: boolean;
   readonly maxRecords: number;
   readonly maxRecordBytes: number;
 }
 
 export class RecordFiles {
   readonly #parts: RecordFilesParts;
-  readonly #syncs: DirectorySyncs | undefined;
+  readonly #syncs = new DirectorySyncs();
   readonly #names = new RecordNames();
   readonly #turns = new Turns();
   #trimming: Promise<void> | undefined;
@@ -33,7 +32,6 @@ export class RecordFiles {
 
   constructor(parts: RecordFilesParts) {
     this.#parts = parts;
-    this.#syncs = parts.durable ? new DirectorySyncs() : undefined;
   }
 
   get count(): number {
@@ -48,7 +46,7 @@ export class RecordFiles {
   async scan(): Promise<void> {
     const { dir } = this.#parts;
     await emptyDirectory(join(dir, 'tmp'), (name) => /^\d+\.json$/.test(name));
-    await this.#syncs?.sync(dirname(dir));
+    await this.#syncs.sync(dirname(dir));
     for (const shard of await readShards(dir))
       for (const file of await readdir(join(dir, shard)))
         if (isRecordName(file) && file.startsWith(shard)) this.#names.add(file.slice(0, 64));
@@ -62,24 +60,25 @@ export class RecordFiles {
     return loadRecord(this.#parts.files, this.#path(name), name, this.#parts.maxRecordBytes);
   }
 
-  /** In its turn. Rejects with code DISK. */
-  async write(name: string, bytes: Buffer): Promise<void> {
+  /** In its turn. Durable, it outlives a loss of power. Rejects with code DISK. */
+  async write(name: string, bytes: Buffer, isDurable: boolean): Promise<void> {
     const { dir, files } = this.#parts;
     const temporary = join(dir, 'tmp', `${++this.#filesMade}.json`);
     try {
-      await publish({ files, temporary, path: this.#path(name), pieces: [bytes], syncs: this.#syncs });
+      const syncs = isDurable ? this.#syncs : undefined;
+      await publish({ files, temporary, path: this.#path(name), pieces: [bytes], syncs });
     } catch (error) {
       throw asDiskError('cannot write a record', error);
     }
     this.#names.add(name);
   }
 
-  /** In its turn. Rejects with code DISK. */
-  async remove(name: string): Promise<void> {
+  /** In its turn. Durable, it does not come back after a loss of power. Rejects with code DISK. */
+  async remove(name: string, isDurable: boolean): Promise<void> {
     this.#names.delete(name);
     try {
       await unlink(this.#path(name));
-      await this.#syncs?.sync(dirname(this.#path(name)));
+      if (isDurable) await this.#syncs.sync(dirname(this.#path(name)));
     } catch (error) {
       if (!isCode(error, 'ENOENT')) throw asDiskError('cannot remove a record', error);
     }
@@ -110,7 +109,7 @@ export class RecordFiles {
     for (const { name, mtimeMs } of aged.slice(0, Math.min(TRIM, Math.ceil(names.length / 16))))
       await this.#turns.run(name, async () => {
         // Written again meanwhile, it is not among the oldest any more.
-        if ((await this.#mtimeMs(name)) === mtimeMs) await this.remove(name);
+        if ((await this.#mtimeMs(name)) === mtimeMs) await this.remove(name, false);
       });
   }
 

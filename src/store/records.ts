@@ -20,7 +20,7 @@ export interface RecordStoreOptions {
   /** Ours alone; the records lie in `records/` below it. */
   readonly dir: string;
   readonly clock: Clock;
-  /** True: a record is on disk when `put` resolves. Else it is in memory, and written soon. */
+  /** What `put` and `delete` are by default: true, and a record is on disk when `put` resolves. Else it is in memory, and written soon. */
   readonly durable: boolean;
   readonly maxRecords?: number;
   readonly memoryEntries?: number;
@@ -34,7 +34,14 @@ interface Written {
   readonly bytes: Buffer;
 }
 
-export class RecordStore {
+/** Records as one front puts them: on disk before it goes on, where nothing is behind it. */
+export interface Records {
+  get(key: string): Promise<unknown>;
+  put(key: string, value: unknown): Promise<void>;
+  delete(key: string): Promise<void>;
+}
+
+export class RecordStore implements Records {
   readonly #options: RecordStoreOptions;
   readonly #files: RecordFiles;
   readonly #maxRecordBytes: number;
@@ -59,10 +66,10 @@ export class RecordStore {
   }
 
   private constructor(options: RecordStoreOptions) {
-    const { durable, files = systemFiles, maxRecords = 200_000, maxRecordBytes = 4 * MIB } = options;
+    const { files = systemFiles, maxRecords = 200_000, maxRecordBytes = 4 * MIB } = options;
     this.#options = options;
     this.#maxRecordBytes = maxRecordBytes;
-    this.#files = new RecordFiles({ dir: join(options.dir, 'records'), files, durable, maxRecords, maxRecordBytes });
+    this.#files = new RecordFiles({ dir: join(options.dir, 'records'), files, maxRecords, maxRecordBytes });
     this.#memory = new Lru({ maxEntries: options.memoryEntries ?? 10_000, maxBytes: MEMORY_BYTES });
     this.#behind = new Backlog(BEHIND, (error) => this.#warn(error, 'background work on records failed'));
   }
@@ -90,13 +97,15 @@ export class RecordStore {
    * rejects with code DISK, or LARGE above `maxRecordBytes`, and has no effect then. Else it never rejects: what the
    * disk will not take stays in memory, what is too large is forgotten.
    */
-  async put(key: string, value: unknown): Promise<void> {
+  async put(key: string, value: unknown, isDurable = this.#options.durable): Promise<void> {
     const bytes = encodeRecord(key, value);
-    if (bytes.length > this.#maxRecordBytes) return await this.#refuse(key, bytes.length);
+    if (bytes.length > this.#maxRecordBytes) return await this.#refuse(key, bytes.length, isDurable);
     const name = recordName(key);
-    if (this.#options.durable) {
+    if (isDurable) {
       await this.#files.inTurn(name, async () => {
-        await this.#files.write(name, bytes);
+        await this.#files.write(name, bytes, true);
+        // What was to be written behind is out of date.
+        this.#dirty.delete(key);
         this.#remember(key, value, bytes.length);
       });
       return await this.#trim();
@@ -109,14 +118,23 @@ export class RecordStore {
   }
 
   /** Rejects with code DISK when its file cannot be removed. */
-  async delete(key: string): Promise<void> {
+  async delete(key: string, isDurable = this.#options.durable): Promise<void> {
     this.#forget(key);
     const name = recordName(key);
     await this.#files.inTurn(name, async () => {
       // Again, for a read may have brought it back; but what was put since is not ours to forget.
       if (!this.#dirty.has(key)) this.#forget(key);
-      await this.#files.remove(name);
+      await this.#files.remove(name, isDurable);
     });
+  }
+
+  /** The same records, put and deleted in another way than the store's own. */
+  durably(isDurable: boolean): Records {
+    return {
+      get: (key) => this.get(key),
+      put: (key, value) => this.put(key, value, isDurable),
+      delete: (key) => this.delete(key, isDurable),
+    };
   }
 
   /** Resolves when everything is written and no file is open. */
@@ -154,7 +172,7 @@ export class RecordStore {
       .inTurn(name, async () => {
         if ((await this.#files.load(name)).kind !== 'none') return;
         this.#options.log.warn({ record: key }, 'a record on disk is damaged or missing, and forgotten');
-        await this.#files.remove(name);
+        await this.#files.remove(name, false);
       })
       .catch((error: unknown) => this.#warn(error, 'a damaged record cannot be removed'));
   }
@@ -164,7 +182,7 @@ export class RecordStore {
     const isLatest = () => this.#dirty.get(key) === written;
     try {
       await this.#files.inTurn(name, async () => {
-        if (isLatest()) await this.#files.write(name, written.bytes);
+        if (isLatest()) await this.#files.write(name, written.bytes, false);
       });
       await this.#trim();
     } catch (error) {
@@ -172,23 +190,23 @@ export class RecordStore {
       // Else the record before it would come back when memory has forgotten this one.
       await this.#files
         .inTurn(name, async () => {
-          if (isLatest()) await this.#files.remove(name);
+          if (isLatest()) await this.#files.remove(name, false);
         })
         .catch(() => undefined);
     }
     if (isLatest()) this.#dirty.delete(key);
   }
 
-  async #refuse(key: string, bytes: number): Promise<void> {
+  async #refuse(key: string, bytes: number, isDurable: boolean): Promise<void> {
     const error = new CleanmissError(
       'LARGE',
       'client',
       `${bytes} bytes for a record, of ${this.#maxRecordBytes} at most`,
     );
-    if (this.#options.durable) throw error;
+    if (isDurable) throw error;
     this.#warn(error, 'a record is not kept');
     // Else the record before it would stay, out of date.
-    await this.delete(key).catch((cause: unknown) => this.#warn(cause, 'a record cannot be removed'));
+    await this.delete(key, false).catch((cause: unknown) => this.#warn(cause, 'a record cannot be removed'));
   }
 
   async #trim(): Promise<void> {

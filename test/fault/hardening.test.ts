@@ -3,8 +3,8 @@
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/core/clock.ts';
-import { Access } from '../../src/nix/access.ts';
 import { nixFront } from '../../src/nix/front.ts';
+import { Access } from '../../src/store/access.ts';
 import { makeObject } from '../support/cache-object.ts';
 import { fastClock } from '../support/fast-clock.ts';
 import { forbiddenBehindRedirect, redirect, status } from '../support/faults/answer.ts';

@@ -12,6 +12,8 @@ import type { Gate } from '../../src/gate/gate.ts';
 export interface TestHouse {
   /** `http://127.0.0.1:port` of the Nix front. */
   readonly nix: string;
+  /** `127.0.0.1:port` of the Bazel front. */
+  readonly bazel: string;
   readonly admin: string;
   readonly dir: string;
   /** Every log line, parsed. */
@@ -32,7 +34,7 @@ export const startHouse = async (
   { dir, clock = systemClock, gate }: { readonly dir?: string; readonly clock?: Clock; readonly gate?: Gate } = {},
 ): Promise<TestHouse> => {
   const home = dir ?? (await mkdtemp(join(tmpdir(), 'cleanmiss-')));
-  const all = { 'nix.listen': '127.0.0.1:0', 'admin.listen': '127.0.0.1:0', ...flags };
+  const all = { 'nix.listen': '127.0.0.1:0', 'bazel.listen': '127.0.0.1:0', 'admin.listen': '127.0.0.1:0', ...flags };
   const { config } = loadConfig({ cwd: home, env: {}, flags: all, readFile: () => undefined });
   const lines: Record<string, unknown>[] = [];
   const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) });
@@ -49,6 +51,7 @@ export const startHouse = async (
   });
   return {
     nix: `http://${house.nix.address}`,
+    bazel: house.bazel.address,
     admin: `http://${house.admin.address}`,
     dir: home,
     log: lines,

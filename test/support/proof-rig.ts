@@ -252,6 +252,7 @@ export const openHeart = async (t: Test, options: HeartOptions = {}): Promise<He
     breaker,
     retries: new RetryBudget(clock),
     idleMs: IDLE_MS,
+    extraFirstByteMs: () => 0,
     maxDetached: options.maxDetached ?? 8,
     mayRefute: () => true,
     onTransfer: () => {

@@ -14,6 +14,7 @@ const configure = (flags: Record<string, string> = {}) =>
 
 const house = (close: () => Promise<void> = () => Promise.resolve()): House => ({
   nix: { address: '127.0.0.1:8501' },
+  bazel: { address: '127.0.0.1:9092' },
   admin: { address: '127.0.0.1:9501' },
   close,
 });
@@ -133,13 +134,14 @@ t.test('other reasons not to open', async (t) => {
   await t.rejects(serve(configure(), stand(() => Promise.reject(bug)).stage), bug, 'a bug stays a bug');
 });
 
-t.test('the welcome is three lines', (t) => {
+t.test('the welcome is three lines for Nix, and one for Bazel', (t) => {
   const alone = welcome('1.2.3', configure(), house());
-  t.equal(alone.split('\n').length, 4);
+  t.equal(alone.split('\n').length, 5);
   t.match(alone, /^cleanmiss 1\.2\.3 is the cache http:\/\/127\.0\.0\.1:8501 .*http:\/\/127\.0\.0\.1:9501\/v1\/status/);
   t.match(alone, 'nix copy --to http://127.0.0.1:8501 ');
+  t.match(alone, '--remote_cache=grpc://127.0.0.1:9092 ');
   const before = welcome('1.2.3', configure({ 'nix.upstream': 'http://attic:8080' }), house());
-  t.equal(before.split('\n').length, 4);
+  t.equal(before.split('\n').length, 5);
   t.match(before, 'in front of http://attic:8080 ');
   t.end();
 });

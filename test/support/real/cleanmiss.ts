@@ -30,6 +30,7 @@ export const startCleanmiss = async (
   const home = dir ?? (await temporaryDirectory(scope, 'data'));
   const all = {
     'nix.listen': '127.0.0.1:0',
+    'bazel.listen': '127.0.0.1:0',
     'admin.listen': '127.0.0.1:0',
     'store.dir': `${home}/store`,
     'state.dir': `${home}/state`,

@@ -71,7 +71,7 @@ const open = async (
     place: { tenant: 'lab', path: 'a' },
   };
   const keep = (spool: Spool, proven: Parameters<typeof forms.keep>[1]) => forms.keep(spool, proven);
-  const fill = new Fill({ clock, retries, idleMs: IDLE_MS, keep }, claim, 'client', begin);
+  const fill = new Fill({ clock, retries, idleMs: IDLE_MS, extraFirstByteMs: 0, keep }, claim, 'client', begin);
   return { heart, fill, upstream, retries, left: () => left, verdict: () => passing(clock, fill.verdict) };
 };
 
@@ -389,6 +389,7 @@ t.test('no place', async (t) => {
     clock,
     retries: new RetryBudget(clock),
     idleMs: IDLE_MS,
+    extraFirstByteMs: 0,
     keep: () => Promise.reject(new Error('never')),
   };
   const fill = new Fill(ports, claimOf(body), 'client', () =>
@@ -458,7 +459,7 @@ t.test('in the pause before a second fetch nothing of the first is left', async 
   await until(() => upstream.complete === 1 && heart.clock.nextInMs === 100);
   t.equal(fill.isMoving, false, 'a deadline that comes now is a clean miss');
   t.equal(fill.encodedBytes, 0);
-  t.equal(fill.releasableBytes, 0);
+  t.equal(fill.releasableBytes(false), 0);
   fill.follow();
   t.equal((await passing(heart.clock, fill.verdict)).kind, 'proven', 'who follows all the same gets the second alone');
   t.equal(upstream.requests.length, 2);
@@ -472,12 +473,12 @@ t.test('what is on the move', async (t) => {
   ]);
   t.equal(fill.isMoving, false, 'not before a byte');
   t.equal(fill.encodedBytes, 0);
-  t.equal(fill.releasableBytes, 0);
+  t.equal(fill.releasableBytes(false), 0);
   const progressed = fill.progressed();
   await until(() => fill.encodedBytes === MIDDLE);
   await progressed;
   t.equal(fill.isMoving, true);
-  t.equal(fill.releasableBytes, MIDDLE - 64 * 1024, 'a tail waits');
+  t.equal(fill.releasableBytes(false), MIDDLE - 64 * 1024, 'a tail waits');
   heart.clock.advanceNow(IDLE_MS - 1);
   t.equal(fill.isMoving, true);
   t.equal(upstream.requests.length, 1);

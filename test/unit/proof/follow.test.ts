@@ -46,9 +46,15 @@ const open = async (
     onTransfer() {},
     leave() {},
   });
-  const ports = { clock, retries: new RetryBudget(clock), idleMs: IDLE_MS, keep: forms.keep.bind(forms) };
+  const ports = {
+    clock,
+    retries: new RetryBudget(clock),
+    idleMs: IDLE_MS,
+    extraFirstByteMs: 0,
+    keep: forms.keep.bind(forms),
+  };
   const fill = new Fill(ports, claimOf(body), 'client', begin);
-  return { heart, fill, upstream, follow: () => new Reader(Followed.of(fill, () => {})) };
+  return { heart, fill, upstream, follow: () => new Reader(Followed.of(fill, false, () => {})) };
 };
 
 /** Reads as far as there is anything to read. */
@@ -199,7 +205,7 @@ t.test('a reader that leaves', async (t) => {
   const { promise, resolve } = Promise.withResolvers<void>();
   const { fill } = await open(t, body, sends(body.encoded, { hold: { at: 1_500_000, until: promise } }));
   let left = 0;
-  const followed = Followed.of(fill, () => {
+  const followed = Followed.of(fill, false, () => {
     left += 1;
   });
   for await (const piece of followed.bytes()) if (piece.length > 0) break;

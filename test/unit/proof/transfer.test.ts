@@ -61,7 +61,7 @@ const opened = (t: Test, body: TestBody) => {
   };
   const run = (fetch: ScriptedFetch['fetch'], validator: string | null = null): Promise<TransferEnd> =>
     transfer(
-      { clock, breaker, idleMs: 10_000, onTransfer },
+      { clock, breaker, idleMs: 10_000, extraFirstByteMs: 0, onTransfer },
       fetch,
       { validator, isFresh: false },
       {

@@ -2,11 +2,10 @@
 
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
-import { Lru } from '../store/lru.ts';
-import type { RecordStore } from '../store/records.ts';
-import type { HttpAnswer } from './http-upstream.ts';
+import { Lru } from './lru.ts';
+import type { Records } from './records.ts';
 
-/** A client's own Authorization value, and the keyed hash under which alone it is remembered. */
+/** What a client sent to speak for it, as its Authorization value, and the keyed hash under which alone it is remembered. */
 export interface Credentials {
   readonly value: string | null;
   readonly key: string;
@@ -17,24 +16,23 @@ export type MayRead = 'yes' | 'no' | 'unknown';
 
 export interface AccessPorts {
   readonly clock: Clock;
-  readonly records: RecordStore;
+  readonly records: Records;
   /** Every cache is public, says the operator. */
   readonly isPublic: boolean;
   readonly ttlMs: number;
   readonly graceMs: number;
-  /** One request that the upstream answers by its own rules: `GET <cache>/nix-cache-info`. It calls `accepted` or `refused`. */
+  /** One request that the upstream answers by its own rules, as `GET <cache>/nix-cache-info`. It calls `accepted` or `refused`. */
   check(cache: string, credentials: Credentials, withinMs: number): Promise<'accepted' | 'refused' | 'unavailable'>;
 }
 
 /** Pairs of credential and cache: about 200 bytes each. */
 const MAX_ACCEPTED = 20_000;
-const VISIBILITY = 'x-attic-cache-visibility';
 /** How long a check may hold a reader. */
 const CHECK_MS = 8_000;
 /** The same for one who has waited already, until the upstream was given up. */
 export const LAST_CHECK_MS = 1_000;
 
-/** Attic's header, or an answer to somebody without credentials. */
+/** The upstream's word (Attic has a header for it), or an answer to somebody without credentials. */
 type PublicBy = 'header' | 'anonymous';
 
 export class Access {
@@ -59,11 +57,11 @@ export class Access {
   }
 
   /** Notes that the upstream answered these credentials with what only a reader gets. */
-  accepted(cache: string, { key, value }: Credentials, headers: HttpAnswer['headers']): void {
+  accepted(cache: string, { key, value }: Credentials, isSaidPublic: boolean): void {
     const at = this.#ports.clock.monotonic();
     this.#acceptedAt.set(pair(cache, key), at);
-    if (headers[VISIBILITY] === 'public' || value === null) {
-      this.#public.set(cache, { by: headers[VISIBILITY] === 'public' ? 'header' : 'anonymous', at });
+    if (isSaidPublic || value === null) {
+      this.#public.set(cache, { by: isSaidPublic ? 'header' : 'anonymous', at });
       void this.#rememberPublic(cache);
     }
     // Attic says it with every answer while it is so: its silence is news. Others never say it.

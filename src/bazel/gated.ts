@@ -1,0 +1,32 @@
+// Every write of the Bazel front asks the gate, here and nowhere else.
+
+import { status } from '@grpc/grpc-js';
+import type { Telemetry } from '../core/telemetry.ts';
+import type { Decision, Gate } from '../gate/gate.ts';
+import { CallError } from './call-error.ts';
+import type { Caller } from './caller.ts';
+
+export class GatedWrites {
+  readonly #gate: Gate;
+  readonly #telemetry: Telemetry;
+
+  constructor(gate: Gate, telemetry: Telemetry) {
+    this.#gate = gate;
+    this.#telemetry = telemetry;
+  }
+
+  async decide(instance: string, operation: string, { signal }: Caller): Promise<Decision> {
+    const decision = await this.#gate.decide({ front: 'bazel', tenant: instance, operation }, signal);
+    if (!decision.allow) this.#telemetry.writeRefused('bazel', decision.by);
+    return decision;
+  }
+
+  /** Throws the refusal: one call, no other try, and one warning that shows the sentence (Bazel 4 and 7, measured). */
+  async admit(instance: string, operation: string, caller: Caller): Promise<void> {
+    const decision = await this.decide(instance, operation, caller);
+    if (!decision.allow) throw refusalOf(decision);
+  }
+}
+
+export const refusalOf = ({ sentence }: Decision & { readonly allow: false }): CallError =>
+  new CallError(status.FAILED_PRECONDITION, sentence);

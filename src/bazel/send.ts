@@ -1,0 +1,33 @@
+// Sends a blob in messages of a size that costs little and holds little: proven bytes, or a followed body whose tail waits.
+
+import { encodeFrames } from '../codec/encode-frames.ts';
+import type { Followed } from '../proof/follow.ts';
+import type { ProvenForm } from '../store/form.ts';
+import type { Send } from './handlers.ts';
+
+/** Sixteen of them may be queued for one stalled reader inside of grpc-js; each has a cost of its own besides. */
+const MESSAGE_BYTES = 256 * 1024;
+
+/** Encoded bytes [start, end) of a form. */
+export const sendForm = async (form: ProvenForm, start: number, end: number, send: Send<Buffer>): Promise<void> => {
+  if (form.body !== undefined) return await sendPiece(form.body.subarray(start, end), send);
+  for await (const piece of form.lend(start, end)) await sendPiece(piece, send);
+};
+
+/** Decoded bytes [start, end) of an identity form, as zstd frames of their own. */
+export const sendRecoded = async (form: ProvenForm, start: number, end: number, send: Send<Buffer>): Promise<void> => {
+  for await (const frame of encodeFrames(form.read(start, end))) await sendPiece(frame, send);
+};
+
+/** Throws a CleanmissError with code NOT_PROVEN before the tail, where the verdict is not good. */
+export const sendFollowed = async (followed: Followed, send: Send<Buffer>): Promise<void> => {
+  try {
+    for await (const piece of followed.bytes()) await sendPiece(piece, send);
+  } finally {
+    followed.close();
+  }
+};
+
+const sendPiece = async (piece: Buffer, send: Send<Buffer>): Promise<void> => {
+  for (let at = 0; at < piece.length; at += MESSAGE_BYTES) await send(piece.subarray(at, at + MESSAGE_BYTES));
+};

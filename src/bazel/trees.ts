@@ -1,0 +1,102 @@
+// Reads what directories and Trees list: proven bytes, parsed, within bounds.
+
+import { fromBinary } from '@bufbuild/protobuf';
+import type { Digest } from '../core/digest.ts';
+import { digestKey } from '../core/digest.ts';
+import { Lru } from '../store/lru.ts';
+import type { Blobs } from './blobs.ts';
+import { CallError, notFound } from './call-error.ts';
+import type { Caller } from './caller.ts';
+import { readDigest } from './digest.ts';
+import {
+  type Directory,
+  DirectorySchema,
+  TreeSchema,
+} from './generated/build/bazel/remote/execution/v2/remote_execution_pb.ts';
+
+/** A Tree of 100,000 files is some 10 MB. Larger ones are not read: what can't be looked through can't be promised. */
+const MAX_TREE_BYTES = 32 * 1024 * 1024;
+/** Of one walk over directories. */
+const MAX_DIRECTORIES = 100_000;
+/** What Trees list, by their digest: of 64 bytes and some for each file. */
+const LISTED = { maxEntries: 10_000, maxBytes: 32 * 1024 * 1024 };
+const LISTED_BYTES = 150;
+/** Directories of one message of GetTree. */
+const PAGE = 1000;
+
+export class Trees {
+  readonly #blobs: Blobs;
+  readonly #listed = new Lru<readonly Digest[]>(LISTED);
+
+  constructor(blobs: Blobs) {
+    this.#blobs = blobs;
+  }
+
+  /** The files that a Tree lists. Null where it can't be had, or is none. */
+  async filesOfTree(instance: string, tree: Digest, caller: Caller): Promise<readonly Digest[] | null> {
+    const key = `${instance}\n${digestKey(tree)}`;
+    const known = this.#listed.get(key);
+    if (known !== undefined) return known;
+    try {
+      const { root, children } = fromBinary(TreeSchema, await this.#bytes(instance, tree, caller));
+      const directories = root === undefined ? children : [root, ...children];
+      const digests = directories.flatMap(({ files }) => files.map(({ digest }) => readDigest(digest)));
+      this.#listed.set(key, digests, LISTED_BYTES * digests.length);
+      return digests;
+    } catch {
+      return null;
+    }
+  }
+
+  /** The directories and files below a Directory. Null where one can't be had, or is none. */
+  async allBelow(instance: string, root: Digest, caller: Caller): Promise<readonly Digest[] | null> {
+    try {
+      const digests: Digest[] = [];
+      for await (const page of this.walk(instance, root, caller)) {
+        for (const { directories, files } of page)
+          for (const { digest } of [...directories, ...files]) digests.push(readDigest(digest));
+      }
+      return digests;
+    } catch {
+      return null;
+    }
+  }
+
+  /** A directory and all below it, each once, from the root down. Throws NOT_FOUND where one is missing or is none. */
+  async *walk(instance: string, root: Digest, caller: Caller): AsyncGenerator<Directory[], void, void> {
+    const seen = new Set([digestKey(root)]);
+    let level: Digest[] = [root];
+    while (level.length > 0) {
+      const directories: Directory[] = [];
+      for (const digest of level) directories.push(await this.#directory(instance, digest, caller));
+      for (let at = 0; at < directories.length; at += PAGE) yield directories.slice(at, at + PAGE);
+      level = [];
+      for (const { digest } of directories.flatMap((directory) => directory.directories)) {
+        const child = readDigest(digest);
+        if (seen.has(digestKey(child))) continue;
+        seen.add(digestKey(child));
+        level.push(child);
+      }
+      if (seen.size > MAX_DIRECTORIES) throw notFound(`a tree of more than ${MAX_DIRECTORIES} directories`);
+    }
+  }
+
+  async #directory(instance: string, digest: Digest, caller: Caller): Promise<Directory> {
+    const bytes = await this.#bytes(instance, digest, caller);
+    try {
+      return fromBinary(DirectorySchema, bytes);
+    } catch {
+      throw notFound(`${digestKey(digest)} is no Directory`);
+    }
+  }
+
+  async #bytes(instance: string, digest: Digest, caller: Caller): Promise<Buffer> {
+    if (digest.sizeBytes === 0) return Buffer.alloc(0);
+    if (digest.sizeBytes > MAX_TREE_BYTES) throw notFound(`${digest.sizeBytes} bytes are too many for a tree`);
+    const obtained = await this.#blobs.obtain({ instance, digest, encoding: 'identity' }, caller);
+    if (obtained.kind === 'followed') throw new CallError(5, 'unreachable');
+    if (obtained.kind !== 'proven') throw this.#blobs.errorOf(obtained, caller);
+    const { form } = obtained;
+    return form.body ?? Buffer.concat(await Array.fromAsync(form.read(0, form.fileBytes)));
+  }
+}

@@ -1,0 +1,206 @@
+// Takes blobs from clients: proven on their way in, sent on to the upstream, kept. One upload of a blob at a time.
+
+import type { Clock } from '../core/clock.ts';
+import { pause } from '../core/clock.ts';
+import { type Digest, digestKey } from '../core/digest.ts';
+import { isCode } from '../core/errors.ts';
+import { type Failure, unavailable } from '../core/verdict.ts';
+import type { Suspects } from '../proof/suspects.ts';
+import { type UploadPorts as ProofPorts, type ProvenUpload, proveUpload } from '../proof/upload.ts';
+import type { Ledger } from '../store/ledger.ts';
+import { Turns } from '../store/turns.ts';
+import { type Blobs, claimOf, tenantOf } from './blobs.ts';
+import { type CallError, invalid, notStored } from './call-error.ts';
+import type { Caller } from './caller.ts';
+import { isEmpty } from './digest.ts';
+import type { WriteChunk } from './envelope.ts';
+import type { GatedWrites } from './gated.ts';
+import { type ResourceName, readWriteName } from './resource-name.ts';
+import type { Blob, BlobUpload, ReapiUpstream, Stored } from './upstream.ts';
+
+export interface UploadPorts extends ProofPorts {
+  readonly clock: Clock;
+  readonly blobs: Blobs;
+  readonly upstream: ReapiUpstream;
+  readonly ledger: Ledger;
+  readonly suspects: Suspects;
+  readonly gated: GatedWrites;
+}
+
+export class Uploads {
+  readonly #ports: UploadPorts;
+  readonly #turns = new Turns();
+
+  constructor(ports: UploadPorts) {
+    this.#ports = ports;
+  }
+
+  /** One ByteStream.Write; answers with the committed size. */
+  async write(chunks: AsyncIterable<WriteChunk>, caller: Caller): Promise<number> {
+    const iterator = chunks[Symbol.asyncIterator]();
+    const first = await iterator.next();
+    if (first.done) throw invalid('an upload must begin with a resource name');
+    const blob = readWriteName(first.value.resourceName);
+    await this.#ports.gated.admit(blob.instance, 'Write', caller);
+    const bytes = readChunks(first.value, { [Symbol.asyncIterator]: () => iterator });
+    return await this.#turns.run(blobKey(blob), async () => {
+      if (await this.#isStoredHere(blob, caller)) return blob.encoding === 'zstd' ? -1 : blob.digest.sizeBytes;
+      return await this.#take(blob, bytes, caller);
+    });
+  }
+
+  /** Whether the client need not send it. */
+  async isStored(instance: string, digest: Digest, caller: Caller): Promise<boolean> {
+    const { blobs } = this.#ports;
+    if (await blobs.holds(instance, digest)) return true;
+    if (blobs.isSuspect(instance, digest)) return false;
+    const missing = await blobs.missingUpstream(instance, [digest], caller);
+    return Array.isArray(missing) && missing.length === 0;
+  }
+
+  /** A blob that came whole, in a message of its own or among others. Its failure says what is wrong with it. */
+  async prove(blob: Blob, data: Buffer): Promise<ProvenUpload | Failure> {
+    return await proveUpload(this.#ports, claimOf(blob), single(data), {
+      onBytes: () => Promise.resolve(),
+      abort() {},
+    });
+  }
+
+  /** The upstream has it, or nothing is behind us: from now on it stands here. */
+  async keep(blob: Blob, proven: ProvenUpload): Promise<void> {
+    const { blobs, ledger, suspects } = this.#ports;
+    await proven.keep();
+    await ledger.add(tenantOf(blob.instance), proven.digest);
+    suspects.clear(claimOf(blob));
+    blobs.notePresent(blob.instance, proven.digest);
+  }
+
+  /** Proven here, and there as well: an early OK says no more than that. */
+  async #isStoredHere({ instance, digest }: ResourceName, caller: Caller): Promise<boolean> {
+    const { blobs, upstream } = this.#ports;
+    if (isEmpty(digest)) return true;
+    if (!(await blobs.holds(instance, digest))) return false;
+    if (!upstream.isThere) return true;
+    const missing = await blobs.missingUpstream(instance, [digest], caller);
+    return Array.isArray(missing) && missing.length === 0;
+  }
+
+  async #take(blob: Blob, bytes: AsyncIterable<Buffer>, caller: Caller): Promise<number> {
+    const { upstream } = this.#ports;
+    const slow = new AbortController();
+    const signal = AbortSignal.any([caller.signal, slow.signal]);
+    const forward = new Forward(upstream.upload(blob, { ...caller, signal }));
+    let proven: ProvenUpload | Failure | null = null;
+    try {
+      proven = await proveUpload(this.#ports, claimOf(blob), untilAborted(bytes, signal), {
+        onBytes: (batch) => forward.take(batch),
+        abort: () => slow.abort(),
+      });
+      if (proven.kind !== 'proven') throw uploadError(proven);
+      const stored = await this.#inTime(caller, forward.finish());
+      if (stored.kind === 'denied') throw upstream.refusal(caller.credentials);
+      if (stored.kind !== 'stored') throw notStored();
+      await this.keep(blob, proven);
+      return blob.encoding === 'zstd' ? proven.fileBytes : proven.digest.sizeBytes;
+    } catch (error) {
+      if (isCode(error, 'DISK') || isCode(error, 'BUSY')) throw notStored();
+      throw error;
+    } finally {
+      forward.close();
+      if (proven?.kind === 'proven') await proven.discard();
+    }
+  }
+
+  /** An upstream that hangs must not hold the call beyond its time. */
+  async #inTime(caller: Caller, stored: Promise<Stored>): Promise<Stored> {
+    const { clock } = this.#ports;
+    const done = new AbortController();
+    const late = pause(clock, Math.max(0, caller.deadline - clock.monotonic()), done.signal);
+    try {
+      return (await Promise.race([stored, late])) ?? unavailable('late');
+    } finally {
+      done.abort();
+    }
+  }
+}
+
+/** Holds the newest bytes back until they are proven, so that nothing wrong is ever complete upstream. */
+class Forward {
+  readonly #upload: BlobUpload;
+  #held: Buffer = Buffer.alloc(0);
+  #isFinished = false;
+
+  constructor(upload: BlobUpload) {
+    this.#upload = upload;
+  }
+
+  /** The batch is another's again when this resolves. */
+  async take(batch: Buffer): Promise<void> {
+    const before = this.#held;
+    this.#held = Buffer.from(batch);
+    if (before.length > 0) await this.#upload.send(before);
+  }
+
+  async finish(): Promise<Stored> {
+    const stored = await this.#upload.finish(this.#held);
+    this.#isFinished = true;
+    return stored;
+  }
+
+  close(): void {
+    if (!this.#isFinished) this.#upload.cancel();
+  }
+}
+
+async function* readChunks(first: WriteChunk, rest: AsyncIterable<WriteChunk>): AsyncGenerator<Buffer, void, void> {
+  let received = 0;
+  let isFinished = false;
+  const take = (chunk: WriteChunk): Buffer => {
+    if (isFinished) throw invalid('bytes after finish_write');
+    if (chunk.resourceName !== '' && chunk.resourceName !== first.resourceName)
+      throw invalid('the resource name changed within an upload');
+    if (chunk.writeOffset !== received)
+      throw invalid(`write_offset is ${chunk.writeOffset} where ${received} bytes have come; uploads begin at 0`);
+    received += chunk.data.length;
+    isFinished = chunk.finishWrite;
+    return chunk.data;
+  };
+  yield take(first);
+  for await (const chunk of rest) yield take(chunk);
+}
+
+async function* single(data: Buffer): AsyncGenerator<Buffer, void, void> {
+  yield data;
+}
+
+/** A client that is slow, or gone, is waited for no longer. */
+async function* untilAborted(bytes: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
+  const aborted = new Promise<never>((_, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  aborted.catch(() => undefined);
+  const iterator = bytes[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await Promise.race([iterator.next(), aborted]);
+    if (next.done) return;
+    yield next.value;
+  }
+}
+
+export const uploadError = (failure: Failure): CallError => {
+  switch (failure.kind) {
+    case 'refuted':
+      return invalid(`the upload is not what its digest names (${failure.reason})`);
+    case 'unavailable':
+      if (['short', 'empty', 'cut', 'idle'].includes(failure.reason))
+        return invalid('the upload ended before its last byte');
+      return failure.reason === 'unprovable' ? invalid(`the upload cannot be proven: ${failure.detail}`) : notStored();
+    case 'absent':
+    case 'denied':
+      return notStored();
+  }
+};
+
+const blobKey = ({ instance, digest }: ResourceName): string => `${instance}\n${digestKey(digest)}`;
