@@ -41,6 +41,7 @@ import { Access } from './store/access.ts';
 import { MIB } from './store/form.ts';
 import { settleFormat } from './store/format.ts';
 import { FormStore } from './store/forms.ts';
+import { Leases } from './store/leases.ts';
 import { Ledger } from './store/ledger.ts';
 import { ownDirectory } from './store/owner.ts';
 import { RecordStore } from './store/records.ts';
@@ -61,8 +62,12 @@ interface Outer {
   readonly gate?: Gate;
 }
 
-/** Without an upstream a narinfo that is let go is lost: as many as any disk of ours holds NARs for. */
-const MAX_OWN_RECORDS = 10_000_000;
+/** Forms of 16 KiB, smaller than most: a record for each. A name costs 160 bytes of memory, and a file a block of the disk. */
+const BYTES_PER_RECORD = 16 * 1024;
+const MIN_RECORDS = 10_000;
+const MAX_RECORDS = 2_000_000;
+/** Rows of the ledger in memory, 250 bytes each: those of some large builds, whose every blob is asked for at once. */
+const LEDGER_ROWS_IN_MEMORY = 100_000;
 /** Unary calls to a REAPI cache: what they ask for is in its memory, or one look at its store away. */
 const REAPI_CALL_MS = 5_000;
 /** 20 MB/s: slower object stores are slower than building. */
@@ -139,11 +144,22 @@ const openStore = async (config: Config, { clock, log }: Outer, opened: AsyncDis
   const spoolMemoryBytes = config.release.memoryBytes;
   const forms = await FormStore.open({ dir, maxBytes, memoryBytes, spoolMemoryBytes, clock, durable: false, log });
   opened.defer(() => forms.close());
+  const maxForms = Math.min(Math.max(MIN_RECORDS, Math.ceil(maxBytes / BYTES_PER_RECORD)), MAX_RECORDS);
+  const shared = { clock, durable: false, log, allow: (bytes: number) => forms.allow(bytes) };
+  // Without an upstream a narinfo that is let go is lost, however many more there are than an upstream's would be worth.
   const isCache = config.nix.upstream === undefined || config.bazel.upstream === undefined;
-  const bounds = isCache ? { maxRecords: MAX_OWN_RECORDS } : {};
-  const records = await RecordStore.open({ dir, clock, durable: false, log, ...bounds });
+  const bounds = isCache ? { maxRecords: maxForms } : {};
+  const records = await RecordStore.open({ ...shared, ...bounds, dir });
   opened.defer(() => records.close());
-  return { forms, records };
+  const rows = await RecordStore.open({
+    ...shared,
+    dir: config.state.dir,
+    folder: 'ledger',
+    maxRecords: maxForms,
+    memoryEntries: LEDGER_ROWS_IN_MEMORY,
+  });
+  opened.defer(() => rows.close());
+  return { forms, records, rows };
 };
 
 type Store = Awaited<ReturnType<typeof openStore>>;
@@ -164,8 +180,9 @@ interface Shared extends Store, ReturnType<typeof makeShared> {
 const makeHeart = (front: Front, config: Config, clock: Clock, shared: Shared) => {
   const { forms, suspects, admission, retries, telemetry } = shared;
   // Without an upstream what we acknowledge is nowhere else.
-  const records = shared.records.durably(config[front].upstream === undefined);
-  const ledger = new Ledger(records, clock);
+  const isDurable = config[front].upstream === undefined;
+  const records = shared.records.durably(isDurable);
+  const ledger = new Ledger(shared.rows.durably(isDurable), clock, records);
   const breaker = new Breaker(clock, config.upstream.firstByteMs);
   const obtainer = new Obtainer({
     clock,
@@ -351,8 +368,12 @@ const makeBazelFront = (
       return answer.kind === 'missing' ? 'accepted' : answer.kind === 'denied' ? 'refused' : 'unavailable';
     },
   });
+  // Of the rest, and of what comes new, nothing would be left.
+  const leases = new Leases(clock, parts.forms, { leaseMs: config.bazel.leaseMs, maxBytes: config.store.maxBytes / 2 });
+  opened.defer(() => leases.close());
   return new BazelFront({
     ...parts,
+    leases,
     clock,
     log,
     access,

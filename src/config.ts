@@ -46,6 +46,7 @@ const schemaFor = (at: Surroundings) => {
         'What an action result waits for: that its blobs are proven, or that the upstream says it has them.',
       ),
       proveMs: duration('20s', 'How long the blobs of one action result may take to be proven.', 'prove', '1ms'),
+      leaseMs: duration('3h', 'How long what an action result names is kept from eviction.', 'lease', '0s'),
       trustMs: duration('24h', 'How long a proof is good for bytes that only the upstream still holds.', 'trust'),
     }),
     store: Type.Object({

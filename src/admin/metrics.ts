@@ -3,6 +3,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { BreakerState } from '../core/breaker.ts';
 import type {
+  ActionMiss,
   Front,
   RequestResult,
   Telemetry,
@@ -17,6 +18,15 @@ import type { Readings } from './status.ts';
 const words = <Word extends string>(all: Readonly<Record<Word, true>>): readonly Word[] => Object.keys(all) as Word[];
 
 const results = words<RequestResult>({ hit: true, fill: true, miss: true });
+const actionMisses = words<ActionMiss>({
+  absent: true,
+  unavailable: true,
+  malformed: true,
+  tree: true,
+  inlined: true,
+  suspect: true,
+  missing: true,
+});
 const breakerStates = words<BreakerState>({ closed: true, open: true });
 const writeReasons = words<WriteRefusedReason>({
   health: true,
@@ -60,6 +70,7 @@ export class Metrics implements Telemetry {
   readonly #verdicts;
   readonly #transfers;
   readonly #writesRefused;
+  readonly #actionResults;
   readonly #breaker;
   readonly #suspectsOpen;
   readonly #storeBytes;
@@ -83,6 +94,12 @@ export class Metrics implements Telemetry {
     this.#verdicts = counter('cleanmiss_verdicts_total', 'Fills, by how they ended.', 'front', 'verdict', 'reason');
     this.#transfers = counter('cleanmiss_upstream_transfers_total', 'Requests for bodies sent upstream.', 'front');
     this.#writesRefused = counter('cleanmiss_writes_refused_total', 'Writes that were refused.', 'front', 'reason');
+    this.#actionResults = counter(
+      'cleanmiss_action_results_total',
+      'Asks for action results, by how they were answered.',
+      'result',
+      'reason',
+    );
     this.#breaker = gauge('cleanmiss_upstream_breaker', '1 for the state that the breaker is in.', 'front', 'state');
     this.#suspectsOpen = gauge('cleanmiss_suspects_open', 'Suspects that our store does not hold.');
     this.#storeBytes = gauge('cleanmiss_store_bytes', 'Encoded bytes in the store.');
@@ -90,6 +107,8 @@ export class Metrics implements Telemetry {
     this.#spoolBytes = gauge('cleanmiss_spool_bytes', 'Bytes that wait for their verdict.');
     collectDefaultMetrics({ register: this.#registry });
     for (const front of fronts) this.#prime(front);
+    this.#actionResults.inc({ result: 'hit', reason: 'none' }, 0);
+    for (const reason of actionMisses) this.#actionResults.inc({ result: 'miss', reason }, 0);
   }
 
   get contentType(): string {
@@ -106,6 +125,10 @@ export class Metrics implements Telemetry {
 
   transfer(front: Front): void {
     this.#transfers.inc({ front });
+  }
+
+  actionResult(answer: 'hit' | ActionMiss): void {
+    this.#actionResults.inc(answer === 'hit' ? { result: 'hit', reason: 'none' } : { result: 'miss', reason: answer });
   }
 
   writeRefused(front: Front, reason: WriteRefusedReason): void {

@@ -1,24 +1,23 @@
 // ActionCache: what an action made, answered only when all of it can be had.
 
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { Clock } from '../core/clock.ts';
-import type { Digest } from '../core/digest.ts';
-import { digestKey } from '../core/digest.ts';
+import { type Digest, digestKey } from '../core/digest.ts';
 import { isCode } from '../core/errors.ts';
-import type { Records } from '../store/records.ts';
-import { type Blobs, tenantOf } from './blobs.ts';
+import type { ActionMiss, Telemetry } from '../core/telemetry.ts';
+import type { Failure } from '../core/verdict.ts';
+import type { ActionRecords } from './action-records.ts';
+import type { Blobs } from './blobs.ts';
 import { invalid, notFound, notStored } from './call-error.ts';
 import type { Caller } from './caller.ts';
 import { readDigest, requireSha256 } from './digest.ts';
 import type { GatedWrites } from './gated.ts';
-import {
-  type ActionResult,
-  ActionResultSchema,
-  type GetActionResultRequest,
-  type UpdateActionResultRequest,
+import type {
+  ActionResult,
+  GetActionResultRequest,
+  UpdateActionResultRequest,
 } from './generated/build/bazel/remote/execution/v2/remote_execution_pb.ts';
 import type { Handlers } from './handlers.ts';
-import type { Broken, Promises } from './promise.ts';
+import type { Promises } from './promise.ts';
 import { readInstance } from './resource-name.ts';
 import type { actionCacheService, Handlers as ServiceHandlers } from './services.ts';
 import type { ReapiUpstream } from './upstream.ts';
@@ -28,13 +27,14 @@ export interface ActionCachePorts {
   readonly handlers: Handlers;
   readonly blobs: Blobs;
   readonly promises: Promises;
-  readonly records: Records;
+  readonly records: ActionRecords;
   readonly upstream: ReapiUpstream;
   readonly gated: GatedWrites;
+  readonly telemetry: Telemetry;
   /** A result so young is answered without asking the upstream again. */
   readonly freshMs: number;
   /** Told why a result that is there is not answered. */
-  onBroken(instance: string, action: Digest, reason: Broken): void;
+  onMiss(instance: string, action: Digest, reason: ActionMiss): void;
 }
 
 export const actionCache = (ports: ActionCachePorts): ServiceHandlers<typeof actionCacheService> => {
@@ -46,54 +46,67 @@ export const actionCache = (ports: ActionCachePorts): ServiceHandlers<typeof act
   };
 };
 
-interface Row {
-  /** Base64. */
-  readonly result: string;
-  /** Milliseconds since 1970. */
-  readonly seenAt: number;
-}
-
 const getActionResult = async (
   ports: ActionCachePorts,
   request: GetActionResultRequest,
   caller: Caller,
 ): Promise<ActionResult> => {
-  const { blobs, clock, freshMs, onBroken, promises, upstream } = ports;
+  const { blobs, onMiss, telemetry, upstream } = ports;
   requireSha256(request.digestFunction);
   const instance = readInstance(request.instanceName);
   const action = readDigest(request.actionDigest);
   await blobs.requireReader(instance, caller);
-  const record = await findRecord(ports, instance, action);
+  const found = await find(ports, instance, action, request, caller);
+  if (found.kind === 'denied') throw upstream.refusal(caller.credentials);
+  if (found.kind === 'result') {
+    telemetry.actionResult('hit');
+    return found.result;
+  }
+  telemetry.actionResult(found.reason);
+  if (found.reason === 'absent') throw notFound('there is no such action result');
+  onMiss(instance, action, found.reason);
+  throw notFound(`the action result cannot be promised (${found.reason})`);
+};
+
+type Found =
+  | { readonly kind: 'result'; readonly result: ActionResult }
+  | { readonly kind: 'denied' }
+  | { readonly kind: 'miss'; readonly reason: ActionMiss };
+
+const find = async (
+  ports: ActionCachePorts,
+  instance: string,
+  action: Digest,
+  request: GetActionResultRequest,
+  caller: Caller,
+): Promise<Found> => {
+  const { clock, freshMs, promises, records, upstream } = ports;
+  const record = await records.find(instance, action);
   const isInlineAsked = request.inlineStdout || request.inlineStderr || request.inlineOutputFiles.length > 0;
-  const isFresh = record !== null && !isInlineAsked && clock.now() - record.seenAt < freshMs;
-  const answer =
+  const isFresh = record !== undefined && !isInlineAsked && clock.now() - record.seenAt < freshMs;
+  const answer: { kind: 'result'; result: ActionResult } | Failure =
     isFresh && upstream.isThere
-      ? ({ kind: 'result', result: record.result } as const)
+      ? { kind: 'result', result: record.result }
       : await upstream.getActionResult(request, caller);
-  if (answer.kind === 'denied') throw upstream.refusal(caller.credentials);
+  if (answer.kind === 'denied') return { kind: 'denied' };
   if (answer.kind === 'result') {
     const broken = await promises.broken(instance, answer.result, caller);
-    if (broken === null) {
-      if (!isFresh && !isInlineAsked) await putRecord(ports, instance, action, answer.result);
-      return answer.result;
-    }
-    onBroken(instance, action, broken);
-    throw notFound(`a blob that this action result names cannot be promised (${broken})`);
+    if (broken !== null) return { kind: 'miss', reason: broken };
+    // What was inlined for this client alone is no part of what is kept.
+    if (!isFresh && !isInlineAsked) await records.put(instance, action, answer.result);
+    return answer;
   }
   // Without an upstream the record is the action cache; with one that fails, or has lost it, it is as good while all is here.
-  if (record === null) throw notFound('there is no such action result');
-  const broken = await promises.broken(instance, record.result, caller, { heldOnly: true });
-  if (broken === null) return record.result;
-  onBroken(instance, action, broken);
-  throw notFound(`a blob that this action result names is not here (${broken})`);
+  if (record === undefined) return { kind: 'miss', reason: answer.kind === 'absent' ? 'absent' : 'unavailable' };
+  const broken = await promises.broken(instance, record.result, caller, { isHeldOnly: true });
+  return broken === null ? { kind: 'result', result: record.result } : { kind: 'miss', reason: broken };
 };
 
 const updateActionResult = async (
-  ports: ActionCachePorts,
+  { gated, records, upstream }: ActionCachePorts,
   request: UpdateActionResultRequest,
   caller: Caller,
 ): Promise<ActionResult> => {
-  const { gated, upstream } = ports;
   requireSha256(request.digestFunction);
   const instance = readInstance(request.instanceName);
   const action = readDigest(request.actionDigest);
@@ -104,40 +117,11 @@ const updateActionResult = async (
   if (answer.kind === 'denied') throw upstream.refusal(caller.credentials);
   if (answer.kind !== 'result') throw notStored();
   try {
-    await putRecord(ports, instance, action, actionResult);
+    await records.put(instance, action, actionResult);
   } catch (error) {
-    if (isCode(error, 'LARGE')) throw invalid('the action result is too large to be kept');
-    if (isCode(error, 'DISK')) throw notStored();
+    if (isCode(error, 'LARGE')) throw invalid(`the result of ${digestKey(action)} is too large to be kept`);
+    if (isCode(error, 'DISK') || isCode(error, 'BUSY')) throw notStored();
     throw error;
   }
   return answer.result;
 };
-
-const findRecord = async ({ records }: ActionCachePorts, instance: string, action: Digest) => {
-  const row = await records.get(recordKey(instance, action));
-  if (!isRow(row)) return null;
-  return { result: fromBinary(ActionResultSchema, Buffer.from(row.result, 'base64')), seenAt: row.seenAt };
-};
-
-const putRecord = async (
-  { clock, records }: ActionCachePorts,
-  instance: string,
-  action: Digest,
-  result: ActionResult,
-): Promise<void> => {
-  const row: Row = {
-    result: Buffer.from(toBinary(ActionResultSchema, result)).toString('base64'),
-    seenAt: clock.now(),
-  };
-  await records.put(recordKey(instance, action), row);
-};
-
-const recordKey = (instance: string, action: Digest): string => `action\n${tenantOf(instance)}\n${digestKey(action)}`;
-
-const isRow = (value: unknown): value is Row =>
-  typeof value === 'object' &&
-  value !== null &&
-  'result' in value &&
-  typeof value.result === 'string' &&
-  'seenAt' in value &&
-  typeof value.seenAt === 'number';

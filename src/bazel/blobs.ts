@@ -7,7 +7,6 @@ import type { Failure } from '../core/verdict.ts';
 import type { Obtained, Obtainer } from '../proof/obtain.ts';
 import type { Suspects } from '../proof/suspects.ts';
 import type { Access } from '../store/access.ts';
-import type { ProvenForm } from '../store/form.ts';
 import type { FormStore } from '../store/forms.ts';
 import type { Ledger, LedgerRow } from '../store/ledger.ts';
 import { Lru } from '../store/lru.ts';
@@ -35,6 +34,8 @@ const PRESENT_MS = 60_000;
 /** About 150 bytes each. */
 const MAX_PRESENT = 100_000;
 
+const MAX_INSTANCES = 1000;
+
 /** Whom a place belongs to: what one instance was given never answers another. No Nix cache has a line break in its name. */
 export const tenantOf = (instance: string): string => `bazel\n${instance}`;
 
@@ -51,6 +52,8 @@ export class Blobs {
   readonly #ports: BlobPorts;
   /** Monotonic ms at which the upstream last said that it has a blob. */
   readonly #presentAt = new Lru<number>({ maxEntries: MAX_PRESENT, maxBytes: Number.POSITIVE_INFINITY });
+
+  readonly #lastRead = new Lru<BlobEncoding>({ maxEntries: MAX_INSTANCES, maxBytes: Number.POSITIVE_INFINITY });
 
   constructor(ports: BlobPorts) {
     this.#ports = ports;
@@ -79,7 +82,9 @@ export class Blobs {
       isNamedByClient = false,
     }: { readonly mayFollow?: boolean; readonly isNamedByClient?: boolean } = {},
   ): Promise<Obtained> {
-    const { obtainer, upstream, memoryBytes } = this.#ports;
+    const { obtainer, upstream, forms, memoryBytes } = this.#ports;
+    // Nobody is there to be asked.
+    if (!upstream.isThere && forms.encodings(blob.digest).length === 0) return { kind: 'absent' };
     const { client, signal, deadline } = caller;
     const follow = mayFollow ? { aboveBytes: memoryBytes, byFrame: true } : ('never' as const);
     const fetch = upstream.fetch(blob, caller);
@@ -103,6 +108,12 @@ export class Blobs {
   isSuspect(instance: string, digest: Digest): boolean {
     const { suspects } = this.#ports;
     return encodings.some((encoding) => suspects.isSuspect(claimOf({ instance, digest, encoding })));
+  }
+
+  /** The same, until it is due to be tried again. */
+  isRefuted(instance: string, digest: Digest): boolean {
+    const { suspects } = this.#ports;
+    return encodings.some((encoding) => suspects.find(claimOf({ instance, digest, encoding })) !== undefined);
   }
 
   isPresent(instance: string, digest: Digest): boolean {
@@ -132,9 +143,13 @@ export class Blobs {
     return missing;
   }
 
-  /** For who was given a form that our disk then failed. */
-  async find(blob: Blob): Promise<ProvenForm | undefined> {
-    return await this.#ports.obtainer.held(claimOf(blob));
+  /** In which this instance's clients last read: what is proven before they ask had best be kept so. */
+  preferredEncoding(instance: string): BlobEncoding {
+    return this.#lastRead.get(instance) ?? 'identity';
+  }
+
+  noteRead({ instance, encoding }: Blob): void {
+    this.#lastRead.set(instance, encoding);
   }
 }
 

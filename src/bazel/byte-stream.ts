@@ -30,6 +30,8 @@ export interface ByteStreamPorts {
 
 /** A zstd frame of no bytes, as REAPI wants it of the empty blob: 9 bytes with size and block. */
 const EMPTY_FRAME = Buffer.from('28b52ffd2000010000', 'hex');
+/** Bazel reads small blobs as identity, whatever else it asks for. */
+const TELLING_BYTES = 1024;
 const late = () => notFound('the blob cannot be had in time');
 
 export const byteStream = (ports: ByteStreamPorts): ServiceHandlers<typeof byteStreamService> => {
@@ -70,6 +72,7 @@ const read = async (
   const span = readSpan(request, blob);
   await blobs.requireReader(blob.instance, caller);
   if (isEmpty(blob.digest)) return blob.encoding === 'zstd' ? await send(EMPTY_FRAME) : undefined;
+  if (blob.digest.sizeBytes > TELLING_BYTES) blobs.noteRead(blob);
   const isWhole = span.start === 0 && span.end === blob.digest.sizeBytes;
   // An offset counts decoded bytes, so the rest of a zstd body is encoded anew.
   const obtained = await blobs.obtain(isWhole ? blob : { ...blob, encoding: 'identity' }, caller, {

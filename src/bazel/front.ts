@@ -9,9 +9,11 @@ import type { Obtainer } from '../proof/obtain.ts';
 import type { Suspects } from '../proof/suspects.ts';
 import type { Access } from '../store/access.ts';
 import type { FormStore } from '../store/forms.ts';
+import type { Leases } from '../store/leases.ts';
 import type { Ledger } from '../store/ledger.ts';
 import type { Records } from '../store/records.ts';
 import { actionCache } from './action-cache.ts';
+import { ActionRecords } from './action-records.ts';
 import { Blobs } from './blobs.ts';
 import { byteStream } from './byte-stream.ts';
 import { capabilitiesHandlers } from './capabilities.ts';
@@ -41,12 +43,16 @@ export interface BazelParts {
   readonly memoryBytes: number;
   readonly freshActionsMs: number;
   readonly uploadIdleMs: number;
+  readonly leases: Leases;
   readonly terms: PromiseTerms;
   mayTrust(): boolean;
 }
 
 /** A batch of 4 MiB and its envelope; what is larger by more is refused by gRPC itself, which Bazel never sends. */
 const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
+
+/** Of one connection: Bazel opens another at 100. */
+const MAX_STREAMS = 1000;
 
 export class BazelFront {
   readonly #server: Server;
@@ -76,12 +82,13 @@ export class BazelFront {
       trees,
       isUpstreamThere: upstream.isThere,
       mayTrust: parts.mayTrust,
-      lease: () => {},
+      lease: (digests) => parts.leases.grant(digests),
     });
     this.#health = new Health();
     this.#server = new Server({
       'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
       'grpc.max_send_message_length': -1,
+      'grpc.max_concurrent_streams': MAX_STREAMS,
     });
     const add = this.#server.addService.bind(this.#server);
     add(served(capabilitiesService), { ...capabilitiesHandlers(handlers) });
@@ -92,8 +99,9 @@ export class BazelFront {
         blobs,
         promises,
         gated,
+        records: new ActionRecords(parts.records, clock),
         freshMs: parts.freshActionsMs,
-        onBroken: (instance, action, reason) => log.info({ instance, action: action.sha256, reason }, 'bazel: a miss'),
+        onMiss: (instance, action, reason) => log.info({ instance, action: action.sha256, reason }, 'bazel: a miss'),
       }),
     });
     add(served(casService), {

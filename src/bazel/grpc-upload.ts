@@ -21,18 +21,20 @@ export class GrpcUpload implements BlobUpload {
   readonly #call: ClientWritableStream<WriteChunk>;
   /** Settles when the upstream has answered, early or in the end. */
   readonly #answered: Promise<Stored>;
-  #hasAnswered = false;
+  #answer: Stored | null = null;
   #sentBytes = 0;
   #resourceName: string;
+  #goOn = (): void => {};
 
   constructor(ports: UploadPorts, blob: Blob, signal: AbortSignal) {
     this.#blob = blob;
     this.#resourceName = writeName(blob, randomUUID());
     const { promise, resolve } = Promise.withResolvers<Stored>();
     this.#call = ports.open((error, response) => {
-      this.#hasAnswered = true;
       signal.removeEventListener('abort', this.#onAbort);
-      resolve(error === null ? this.#readAnswer(response) : ports.failureOf(error));
+      this.#answer = error === null ? this.#readAnswer(response) : ports.failureOf(error);
+      resolve(this.#answer);
+      this.#goOn();
     });
     this.#answered = promise;
     // It tells nothing that the callback does not.
@@ -41,13 +43,15 @@ export class GrpcUpload implements BlobUpload {
     if (signal.aborted) this.#onAbort();
   }
 
-  async send(bytes: Buffer): Promise<void> {
-    for (let at = 0; at < bytes.length && !this.#hasAnswered; at += MESSAGE_BYTES)
+  async send(bytes: Buffer): Promise<Failure | null> {
+    for (let at = 0; at < bytes.length && this.#answer === null; at += MESSAGE_BYTES)
       await this.#write(bytes.subarray(at, at + MESSAGE_BYTES), false);
+    // An early OK: it has the blob already, and needs no more of it.
+    return this.#answer === null || this.#answer.kind === 'stored' ? null : this.#answer;
   }
 
   async finish(bytes: Buffer): Promise<Stored> {
-    if (!this.#hasAnswered) {
+    if (this.#answer === null) {
       const last = Math.max(0, bytes.length - MESSAGE_BYTES);
       await this.send(bytes.subarray(0, last));
       await this.#write(bytes.subarray(last), true);
@@ -63,12 +67,15 @@ export class GrpcUpload implements BlobUpload {
   readonly #onAbort = (): void => this.cancel();
 
   async #write(data: Buffer, finishWrite: boolean): Promise<void> {
-    if (this.#hasAnswered) return;
+    if (this.#answer !== null) return;
     const chunk = { resourceName: this.#resourceName, writeOffset: this.#sentBytes, finishWrite, data };
     this.#resourceName = '';
     this.#sentBytes += data.length;
-    // After an answer nobody reads what is written, and its callback may never come.
-    await Promise.race([new Promise<void>((resolve) => this.#call.write(chunk, () => resolve())), this.#answered]);
+    await new Promise<void>((resolve) => {
+      // After an answer nobody reads what is written, and its callback may never come.
+      this.#goOn = resolve;
+      this.#call.write(chunk, () => resolve());
+    });
   }
 
   /** An early answer, because it has the blob, tells the full size, or -1 where it is compressed. */

@@ -111,7 +111,8 @@ export class GrpcUpstream implements ReapiUpstream {
 
   async findMissing(instance: string, digests: readonly Digest[], behalf: Behalf) {
     const keys = new Set<string>();
-    for (let at = 0; at < digests.length; at += MAX_DIGESTS) {
+    // Of no digests as well: whether it answers at all is what `Access` asks.
+    for (let at = 0; at === 0 || at < digests.length; at += MAX_DIGESTS) {
       const blobDigests = digests.slice(at, at + MAX_DIGESTS).map(wireDigest);
       const request = create(FindMissingBlobsRequestSchema, { instanceName: instance, blobDigests });
       const answer = await this.#unary(casService.FindMissingBlobs, request, behalf);

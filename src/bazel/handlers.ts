@@ -85,13 +85,13 @@ export class Handlers {
     };
   }
 
-  /** `answer` may end before the last message; what comes then is dropped. */
+  /** `answer` may end before the last message, and must by the deadline; what comes then is dropped. */
   clientStream<Request, Response>(
     otherwise: Otherwise,
     answer: (messages: AsyncIterable<Request>, caller: Caller) => Promise<Response>,
   ): handleClientStreamingCall<Request, Response> {
     return (call, callback) => {
-      const run = (caller: Caller) => answer(messagesOf(call), caller);
+      const run = (caller: Caller) => this.#inTime(caller, answer(messagesOf(call), caller), otherwise);
       void this.#settled(call, otherwise, run).then((end) => {
         if ('error' in end) callback(end.error);
         else callback(null, end.value);

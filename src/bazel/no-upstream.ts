@@ -9,7 +9,7 @@ const ABSENT: Failure = { kind: 'absent' };
 const STORED = { kind: 'stored' } as const;
 
 const swallow: BlobUpload = {
-  send: () => Promise.resolve(),
+  send: () => Promise.resolve(null),
   finish: () => Promise.resolve(STORED),
   cancel: () => {},
 };

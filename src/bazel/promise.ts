@@ -3,11 +3,12 @@
 import { hash } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import { type Digest, digestKey } from '../core/digest.ts';
+import { Limiter } from '../core/limiter.ts';
+import type { ActionMiss } from '../core/telemetry.ts';
 import type { Blobs } from './blobs.ts';
 import type { Caller } from './caller.ts';
 import { isEmpty, readDigest } from './digest.ts';
 import type { ActionResult } from './generated/build/bazel/remote/execution/v2/remote_execution_pb.ts';
-import type { BlobEncoding } from './resource-name.ts';
 import type { Trees } from './trees.ts';
 
 export interface PromiseTerms {
@@ -27,19 +28,20 @@ export interface PromisePorts extends PromiseTerms {
   /** Whether the upstream's word is believed now: its bucket index is green, or nobody watches it. */
   mayTrust(): boolean;
   /** Keeps what was promised from eviction for a while. */
-  lease(instance: string, digests: readonly Digest[]): void;
+  lease(digests: readonly Digest[]): void;
 }
 
-/** Why a result is not answered. A word of this list becomes a label. */
-export type Broken = 'malformed' | 'tree' | 'inlined' | 'suspect' | 'missing';
+export type Broken = Exclude<ActionMiss, 'absent' | 'unavailable'>;
 
 /** Action results of real builds name some thousands of files at most. */
 const MAX_DIGESTS = 200_000;
-/** Obtained at the same time for one result; fills have bounds of their own. */
+/** Obtained at the same time for one result, and for all: fills for one client have bounds, beyond which they are no fills but misses. */
 const PARALLEL = 16;
+const PARALLEL_IN_ALL = 128;
 
 export class Promises {
   readonly #ports: PromisePorts;
+  readonly #limiter = new Limiter(PARALLEL_IN_ALL);
 
   constructor(ports: PromisePorts) {
     this.#ports = ports;
@@ -50,7 +52,7 @@ export class Promises {
     instance: string,
     result: ActionResult,
     caller: Caller,
-    { heldOnly = false, encoding = 'identity' as BlobEncoding } = {},
+    { isHeldOnly = false } = {},
   ): Promise<Broken | null> {
     const { clock, trees, proveMs } = this.#ports;
     const inTime = { ...caller, deadline: Math.min(caller.deadline, clock.monotonic() + proveMs) };
@@ -60,7 +62,7 @@ export class Promises {
     const add = (digest: Digest) => void digests.set(digestKey(digest), digest);
     for (const digest of named.blobs) add(digest);
     for (const { digest, kind } of named.directories) {
-      if (heldOnly && !(await this.#ports.blobs.holds(instance, digest))) return 'missing';
+      if (isHeldOnly && !(await this.#ports.blobs.holds(instance, digest))) return 'missing';
       const listed = await trees[kind](instance, digest, inTime);
       if (listed === null) return 'tree';
       add(digest);
@@ -68,8 +70,8 @@ export class Promises {
       if (digests.size > MAX_DIGESTS) return 'tree';
     }
     const all = [...digests.values()].filter((digest) => !isEmpty(digest));
-    const broken = await this.#firstBroken(instance, all, inTime, heldOnly, encoding);
-    if (broken === null) this.#ports.lease(instance, all);
+    const broken = await this.#firstBroken(instance, all, inTime, isHeldOnly);
+    if (broken === null) this.#ports.lease(all);
     return broken;
   }
 
@@ -77,18 +79,17 @@ export class Promises {
     instance: string,
     digests: readonly Digest[],
     caller: Caller,
-    heldOnly: boolean,
-    encoding: BlobEncoding,
+    isHeldOnly: boolean,
   ): Promise<Broken | null> {
     const { blobs } = this.#ports;
     const unheld: Digest[] = [];
     for (const digest of digests) if (!(await blobs.holds(instance, digest))) unheld.push(digest);
     if (unheld.length === 0) return null;
-    if (heldOnly) return 'missing';
-    if (unheld.some((digest) => blobs.isSuspect(instance, digest))) return 'suspect';
+    if (isHeldOnly) return 'missing';
+    if (unheld.some((digest) => blobs.isRefuted(instance, digest))) return 'suspect';
     const unproven = await this.#unproven(instance, unheld, caller);
     if (typeof unproven === 'string') return unproven;
-    return await this.#obtainAll(instance, unproven, caller, encoding);
+    return await this.#obtainAll(instance, unproven, caller);
   }
 
   /** Those of which neither the ledger nor, where that is enough, the upstream says that they stand. */
@@ -107,19 +108,15 @@ export class Promises {
     return 'kind' in missing ? unheld : [...untrusted, ...missing];
   }
 
-  async #obtainAll(
-    instance: string,
-    digests: readonly Digest[],
-    caller: Caller,
-    encoding: BlobEncoding,
-  ): Promise<Broken | null> {
+  async #obtainAll(instance: string, digests: readonly Digest[], caller: Caller): Promise<Broken | null> {
     const { blobs } = this.#ports;
+    const encoding = blobs.preferredEncoding(instance);
     const left = digests.values();
     const given = { up: false };
     const work = async () => {
       for (const digest of left) {
         if (given.up || caller.signal.aborted) return;
-        const { kind } = await blobs.obtain({ instance, digest, encoding }, caller);
+        const { kind } = await this.#limiter.run(() => blobs.obtain({ instance, digest, encoding }, caller));
         if (kind !== 'proven') given.up = true;
       }
     };

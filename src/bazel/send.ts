@@ -1,6 +1,6 @@
 // Sends a blob in messages of a size that costs little and holds little: proven bytes, or a followed body whose tail waits.
 
-import { encodeFrames } from '../codec/encode-frames.ts';
+import { encodeZstd } from '../codec/encode-zstd.ts';
 import type { Followed } from '../proof/follow.ts';
 import type { ProvenForm } from '../store/form.ts';
 import type { Send } from './handlers.ts';
@@ -16,7 +16,8 @@ export const sendForm = async (form: ProvenForm, start: number, end: number, sen
 
 /** Decoded bytes [start, end) of an identity form, as zstd frames of their own. */
 export const sendRecoded = async (form: ProvenForm, start: number, end: number, send: Send<Buffer>): Promise<void> => {
-  for await (const frame of encodeFrames(form.read(start, end))) await sendPiece(frame, send);
+  for await (const frame of encodeZstd(form.read(start, end), { level: 1, isChecked: true }))
+    await sendPiece(frame, send);
 };
 
 /** Throws a CleanmissError with code NOT_PROVEN before the tail, where the verdict is not good. */

@@ -1,10 +1,9 @@
 // Takes blobs from clients: proven on their way in, sent on to the upstream, kept. One upload of a blob at a time.
 
 import type { Clock } from '../core/clock.ts';
-import { pause } from '../core/clock.ts';
 import { type Digest, digestKey } from '../core/digest.ts';
 import { isCode } from '../core/errors.ts';
-import { type Failure, unavailable } from '../core/verdict.ts';
+import type { Failure } from '../core/verdict.ts';
 import type { Suspects } from '../proof/suspects.ts';
 import { type UploadPorts as ProofPorts, type ProvenUpload, proveUpload } from '../proof/upload.ts';
 import type { Ledger } from '../store/ledger.ts';
@@ -16,7 +15,7 @@ import { isEmpty } from './digest.ts';
 import type { WriteChunk } from './envelope.ts';
 import type { GatedWrites } from './gated.ts';
 import { type ResourceName, readWriteName } from './resource-name.ts';
-import type { Blob, BlobUpload, ReapiUpstream, Stored } from './upstream.ts';
+import type { Blob, BlobUpload, ReapiUpstream } from './upstream.ts';
 
 export interface UploadPorts extends ProofPorts {
   readonly clock: Clock;
@@ -60,10 +59,7 @@ export class Uploads {
 
   /** A blob that came whole, in a message of its own or among others. Its failure says what is wrong with it. */
   async prove(blob: Blob, data: Buffer): Promise<ProvenUpload | Failure> {
-    return await proveUpload(this.#ports, claimOf(blob), single(data), {
-      onBytes: () => Promise.resolve(),
-      abort() {},
-    });
+    return await proveUpload(this.#ports, claimOf(blob), single(data), { onBytes: () => Promise.resolve() });
   }
 
   /** The upstream has it, or nothing is behind us: from now on it stands here. */
@@ -71,7 +67,7 @@ export class Uploads {
     const { blobs, ledger, suspects } = this.#ports;
     await proven.keep();
     await ledger.add(tenantOf(blob.instance), proven.digest);
-    suspects.clear(claimOf(blob));
+    for (const encoding of ['identity', 'zstd'] as const) suspects.clear(claimOf({ ...blob, encoding }));
     blobs.notePresent(blob.instance, proven.digest);
   }
 
@@ -87,19 +83,17 @@ export class Uploads {
 
   async #take(blob: Blob, bytes: AsyncIterable<Buffer>, caller: Caller): Promise<number> {
     const { upstream } = this.#ports;
-    const slow = new AbortController();
-    const signal = AbortSignal.any([caller.signal, slow.signal]);
-    const forward = new Forward(upstream.upload(blob, { ...caller, signal }));
+    const refused = (failure: Failure) =>
+      failure.kind === 'denied' ? upstream.refusal(caller.credentials) : notStored();
+    const forward = new Forward(upstream.upload(blob, caller), refused);
     let proven: ProvenUpload | Failure | null = null;
     try {
-      proven = await proveUpload(this.#ports, claimOf(blob), untilAborted(bytes, signal), {
+      proven = await proveUpload(this.#ports, claimOf(blob), bytes, {
         onBytes: (batch) => forward.take(batch),
-        abort: () => slow.abort(),
+        signal: caller.signal,
       });
       if (proven.kind !== 'proven') throw uploadError(proven);
-      const stored = await this.#inTime(caller, forward.finish());
-      if (stored.kind === 'denied') throw upstream.refusal(caller.credentials);
-      if (stored.kind !== 'stored') throw notStored();
+      await forward.finish();
       await this.keep(blob, proven);
       return blob.encoding === 'zstd' ? proven.fileBytes : proven.digest.sizeBytes;
     } catch (error) {
@@ -110,41 +104,33 @@ export class Uploads {
       if (proven?.kind === 'proven') await proven.discard();
     }
   }
-
-  /** An upstream that hangs must not hold the call beyond its time. */
-  async #inTime(caller: Caller, stored: Promise<Stored>): Promise<Stored> {
-    const { clock } = this.#ports;
-    const done = new AbortController();
-    const late = pause(clock, Math.max(0, caller.deadline - clock.monotonic()), done.signal);
-    try {
-      return (await Promise.race([stored, late])) ?? unavailable('late');
-    } finally {
-      done.abort();
-    }
-  }
 }
 
 /** Holds the newest bytes back until they are proven, so that nothing wrong is ever complete upstream. */
 class Forward {
   readonly #upload: BlobUpload;
   #held: Buffer = Buffer.alloc(0);
+  readonly #refused: (failure: Failure) => CallError;
   #isFinished = false;
 
-  constructor(upload: BlobUpload) {
+  constructor(upload: BlobUpload, refused: (failure: Failure) => CallError) {
     this.#upload = upload;
+    this.#refused = refused;
   }
 
-  /** The batch is another's again when this resolves. */
+  /** The batch is another's again when this resolves. Throws where the upstream refuses more. */
   async take(batch: Buffer): Promise<void> {
     const before = this.#held;
     this.#held = Buffer.from(batch);
-    if (before.length > 0) await this.#upload.send(before);
+    const failure = before.length === 0 ? null : await this.#upload.send(before);
+    if (failure !== null) throw this.#refused(failure);
   }
 
-  async finish(): Promise<Stored> {
+  /** Throws unless the upstream has stored it. */
+  async finish(): Promise<void> {
     const stored = await this.#upload.finish(this.#held);
+    if (stored.kind !== 'stored') throw this.#refused(stored);
     this.#isFinished = true;
-    return stored;
   }
 
   close(): void {
@@ -171,22 +157,6 @@ async function* readChunks(first: WriteChunk, rest: AsyncIterable<WriteChunk>): 
 
 async function* single(data: Buffer): AsyncGenerator<Buffer, void, void> {
   yield data;
-}
-
-/** A client that is slow, or gone, is waited for no longer. */
-async function* untilAborted(bytes: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
-  const aborted = new Promise<never>((_, reject) => {
-    const onAbort = () => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-  aborted.catch(() => undefined);
-  const iterator = bytes[Symbol.asyncIterator]();
-  for (;;) {
-    const next = await Promise.race([iterator.next(), aborted]);
-    if (next.done) return;
-    yield next.value;
-  }
 }
 
 export const uploadError = (failure: Failure): CallError => {

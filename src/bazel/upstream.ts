@@ -33,8 +33,8 @@ export type Stored = { readonly kind: 'stored' } | Failure;
 
 /** A blob on its way out. Whoever opens one finishes or cancels it. */
 export interface BlobUpload {
-  /** Takes the next encoded bytes, and resolves when there is room for more. What it makes of them `finish` tells. */
-  send(bytes: Buffer): Promise<void>;
+  /** Takes the next encoded bytes. Resolves when there is room for more, or with why there never will be. */
+  send(bytes: Buffer): Promise<Failure | null>;
   /** The last bytes, proven: only they make the upload complete. */
   finish(bytes: Buffer): Promise<Stored>;
   /** Nothing of it may be stored. */

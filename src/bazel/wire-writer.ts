@@ -1,10 +1,10 @@
 // Writes protobuf fields into a Buffer that was measured before: each `…Size` says how many bytes its writer takes.
 
 /** A field's tag: all of ours have numbers below 16, so that a tag is one byte. */
-export const varintField = (field: number): number => field << 3;
-export const bytesField = (field: number): number => (field << 3) | 2;
+const varintField = (field: number): number => field << 3;
+const bytesField = (field: number): number => (field << 3) | 2;
 
-export const varintSize = (value: number): number => {
+const varintSize = (value: number): number => {
   if (value < 0) return 10; // sign-extended to 64 bits
   let size = 1;
   for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) size += 1;
@@ -20,7 +20,7 @@ export const textSize = (text: string): number => (text === '' ? 0 : lengthSize(
 export const dataSize = (data: Buffer): number => (data.length === 0 ? 0 : lengthSize(data.length));
 
 /** Where it ends. `value` is a safe integer. */
-export const writeVarint = (to: Buffer, at: number, value: number): number => {
+const writeVarint = (to: Buffer, at: number, value: number): number => {
   let next = at;
   if (value < 0) {
     let rest = BigInt.asUintN(64, BigInt(value));

@@ -25,5 +25,9 @@ export class DecodeError extends CleanmissError {
   }
 }
 
+/** What may be told of an error whose message repeats a path: somebody may have pasted a secret where it belongs. */
+export const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+
 export const isCode = (error: unknown, code: string): boolean =>
   error instanceof Error && 'code' in error && error.code === code;

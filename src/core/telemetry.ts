@@ -16,6 +16,9 @@ export type VerdictReason = RefutedReason | UnavailableReason | 'none';
 /** Why a write was refused. A word of this list, never an operator's text: it becomes a label. */
 export type WriteRefusedReason = 'health' | 'quarantine' | 'proof' | 'conflict' | 'busy' | 'unavailable';
 
+/** Why an action result is not answered: none is there, none can be had, it is none, or what it names does not stand. */
+export type ActionMiss = 'absent' | 'unavailable' | 'malformed' | 'tree' | 'inlined' | 'suspect' | 'missing';
+
 /** Every call is cheap, and none throws. */
 export interface Telemetry {
   /** Once for each read of a body. */
@@ -24,6 +27,8 @@ export interface Telemetry {
   verdict(front: Front, verdict: VerdictKind, reason: VerdictReason): void;
   /** Once for each request for a body that goes out to the upstream; resumes and second fetches count. */
   transfer(front: Front): void;
+  /** Once for each ask for an action result. */
+  actionResult(answer: 'hit' | ActionMiss): void;
   writeRefused(front: Front, reason: WriteRefusedReason): void;
 }
 

@@ -7,8 +7,8 @@ export interface AdmissionLimits {
   readonly perClient: number;
 }
 
-/** A Nix client keeps 25 connections, so a longer queue is no client of ours. */
-const MAX_QUEUE = 256;
+/** A Nix client keeps 25 connections, and a fleet of Bazels behind one address some thousand calls. */
+const MAX_QUEUE = 4096;
 
 interface Client {
   active: number;

@@ -34,17 +34,17 @@ export interface ProvenUpload {
   discard(): Promise<void>;
 }
 
-/** Never rejects but with what `onBytes` rejects with. `abort` is called when the uploader is too slow. */
+/** Rejects with what `bytes` or `onBytes` reject with, and with the reason of `signal` when that is aborted. */
 export const proveUpload = async (
   ports: UploadPorts,
   { digest, encoding }: Claim,
   bytes: AsyncIterable<Buffer>,
-  { onBytes, abort }: { readonly onBytes: OnBytes; abort(): void },
+  { onBytes, signal }: { readonly onBytes: OnBytes; readonly signal?: AbortSignal },
 ): Promise<ProvenUpload | Failure> => {
   const taking = new Taking(ports, new Prover(digest, encoding));
   let isProven = false;
   try {
-    const failure = await taking.all(bytes, onBytes, abort);
+    const failure = await taking.all(bytes, onBytes, signal);
     const proof = failure ?? (await taking.prover.finish());
     if (proof.kind !== 'proven') return proof;
     isProven = true;
@@ -82,21 +82,19 @@ class Taking {
     this.spool = ports.forms.spool();
   }
 
-  async all(bytes: AsyncIterable<Buffer>, onBytes: OnBytes, abort: () => void): Promise<Failure | null> {
+  async all(bytes: AsyncIterable<Buffer>, onBytes: OnBytes, signal?: AbortSignal): Promise<Failure | null> {
     const { clock, idleMs } = this.#ports;
-    let isSlow = false;
-    const watch = new TransferWatch(clock, { firstByteMs: idleMs, idleMs }, () => {
-      isSlow = true;
-      abort();
-    });
+    const slow = new AbortController();
+    const watch = new TransferWatch(clock, { firstByteMs: idleMs, idleMs }, () => slow.abort());
+    const ended = signal === undefined ? slow.signal : AbortSignal.any([signal, slow.signal]);
     try {
-      for await (const batch of batches(bytes, watch)) {
+      for await (const batch of batches(bytes, watch, ended)) {
         const [failure, full] = await Promise.all([this.prover.take(batch), this.#spool(batch), onBytes(batch)]);
         if (failure !== null || full !== null) return failure ?? full;
       }
       return null;
     } catch (error) {
-      if (isSlow) return unavailable('idle');
+      if (slow.signal.aborted) return unavailable('idle');
       throw error;
     } finally {
       watch.close();

@@ -57,6 +57,7 @@ t.test('no config at all: the store is the cache, on loopback', (t) => {
       upstream: undefined,
       promise: 'proven',
       proveMs: 20_000,
+      leaseMs: 10_800_000,
       trustMs: 86_400_000,
     },
     store: { dir: '/srv/house/cleanmiss-data/store', maxBytes: 20 * 2 ** 30, memoryBytes: 128 * 2 ** 20 },

@@ -118,7 +118,7 @@ t.test('the queue has an end', async (t) => {
   const admission = new Admission({ max: 10, perClient: 1 });
   const leave = await admission.enter('a', signal);
   const abort = new AbortController();
-  const waiting = Array.from({ length: 256 }, () => admission.enter('a', abort.signal).catch(() => {}));
+  const waiting = Array.from({ length: 4096 }, () => admission.enter('a', abort.signal).catch(() => {}));
   await t.rejects(admission.enter('a', signal), busy);
   abort.abort();
   await Promise.all(waiting);
