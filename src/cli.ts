@@ -6,12 +6,11 @@ import { resolve } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { destination } from 'pino';
 import { askAdmin } from './admin/client.ts';
-import { statusExit, statusText } from './admin/report.ts';
-import type { Status } from './admin/status.ts';
+import { type Shown, statusExit, statusText } from './admin/report.ts';
 import { ConfigError } from './config/problem.ts';
 import { configKeys, loadConfig, type Setting } from './config.ts';
 import { systemClock } from './core/clock.ts';
-import { CleanmissError, isCode } from './core/errors.ts';
+import { CleanmissError, codeOf, isCode } from './core/errors.ts';
 import { Secret } from './core/secret.ts';
 import { CRASHED, openLog, serve, welcome } from './main.ts';
 
@@ -56,13 +55,19 @@ const load = (options: Options, { cwd, env }: Shell) => {
   return loadConfig({ cwd, env, readFile: readIfThere, file, flags });
 };
 
+/** Lines that wait for a disk, or a reader, that takes none. */
+const MAX_UNWRITTEN_BYTES = 1024 * 1024;
+
+/** What cannot be written is dropped: a full disk under the log is no reason to stop serving. */
+const standardError = () => destination({ dest: 2, sync: true, maxLength: MAX_UNWRITTEN_BYTES }).on('error', () => {});
+
 const runServe = async (options: Options, shell: Shell): Promise<number> => {
   const { config } = load(options, shell);
-  const log = openLog(config.log.level, destination({ dest: 2, sync: true }));
+  const log = openLog(config.log.level, standardError());
   // Here and not above: the other commands need not wait for every part to load.
   const { compose } = await import('./compose.ts');
   await serve(config, {
-    compose,
+    compose: (its, outer) => compose(its, { ...outer, version: version() }),
     clock: systemClock,
     log,
     onOpen: (house) =>
@@ -105,13 +110,17 @@ const runConfigCheck = (options: Options, shell: Shell): number => {
 
 const readToken = (file: unknown, { cwd }: Shell): Secret | undefined => {
   if (file === undefined) return undefined;
-  const token = readIfThere(resolve(cwd, String(file)))?.trim();
-  if (token === undefined)
-    throw new CleanmissError('TOKEN_FILE', 'client', `--token-file ${file}: there is no such file`);
-  // Else the header is refused with a message that repeats it.
-  if (!/^[\x21-\x7e]+$/.test(token)) {
-    throw new CleanmissError('TOKEN_FILE', 'client', `--token-file ${file}: accepted: a file that holds one token`);
+  // Without its name: some paste the token where that belongs.
+  const refused = (why: string) => new CleanmissError('TOKEN_FILE', 'client', `--token-file: ${why}`);
+  let token: string | undefined;
+  try {
+    token = readIfThere(resolve(cwd, String(file)))?.trim();
+  } catch (error) {
+    throw refused(`it cannot be read: ${codeOf(error)}`);
   }
+  if (token === undefined) throw refused('there is no such file');
+  // Else the header is refused with a message that repeats it.
+  if (!/^[\x21-\x7e]+$/.test(token)) throw refused('accepted: a file that holds one token');
   return new Secret(token);
 };
 
@@ -124,7 +133,7 @@ const runStatus = async (options: Options, shell: Shell): Promise<number> => {
     throw new CleanmissError('UNREACHABLE', 'upstream', `${options['admin']} is no cleanmiss`);
   }
   // It has the marks of a status, whose fields are only ever added to.
-  const status = answer as Status;
+  const status = answer as Shown;
   shell.say(options['json'] === true ? asJson(status) : statusText(status));
   return statusExit(status);
 };
@@ -196,6 +205,7 @@ export const runCli = async (args: readonly string[], shell: Shell): Promise<num
 if (import.meta.main) {
   // Standard output is for people: that they stopped reading is no reason to stop serving.
   process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
   const code = await runCli(process.argv.slice(2), {
     cwd: process.cwd(),
     env: process.env,

@@ -1,23 +1,31 @@
 // The wiring, in the order in which a request meets the parts. The only file that knows every concrete one.
 
+import { createHash } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { Metrics } from './admin/metrics.ts';
+import type { SuspectView } from './admin/operator-routes.ts';
 import { adminServer } from './admin/server.ts';
 import { instanceOf } from './bazel/blobs.ts';
 import { metadataOf } from './bazel/caller.ts';
 import { BazelFront } from './bazel/front.ts';
 import { GrpcUpstream } from './bazel/grpc-upstream.ts';
 import { noUpstream } from './bazel/no-upstream.ts';
+import { canDecode } from './codec/open.ts';
 import type { Config } from './config.ts';
 import { Breaker } from './core/breaker.ts';
-import type { Claim } from './core/claim.ts';
-import type { Clock, Timer } from './core/clock.ts';
+import { type Claim, claimKey } from './core/claim.ts';
+import { type Clock, limited, type Timer } from './core/clock.ts';
 import { spellListen } from './core/listen.ts';
 import { RetryBudget } from './core/retry-budget.ts';
+import { foreignCaller } from './core/same-site.ts';
 import { type Front, type Telemetry, verdictReason } from './core/telemetry.ts';
-import { type Gate, openGate } from './gate/gate.ts';
+import type { Gate } from './gate/gate.ts';
+import { type Guard, openGuard } from './gate/guard.ts';
+import { initialState, restored } from './health/machine.ts';
+import { openS3Watch } from './health/watch-s3.ts';
+import type { HealthWatch } from './health/watch.ts';
 import { CacheInfos } from './nix/cache-infos.ts';
 import type { TextPorts } from './nix/fetch-text.ts';
 import { forwardWrites } from './nix/forward.ts';
@@ -36,7 +44,7 @@ import { readTrustedKeys } from './nix/signature.ts';
 import { upstreamCache } from './nix/upstream-cache.ts';
 import { Admission } from './proof/admission.ts';
 import { Obtainer } from './proof/obtain.ts';
-import { Suspects } from './proof/suspects.ts';
+import { type Suspect, Suspects } from './proof/suspects.ts';
 import { Access } from './store/access.ts';
 import { MIB } from './store/form.ts';
 import { settleFormat } from './store/format.ts';
@@ -58,8 +66,9 @@ export interface House {
 interface Outer {
   readonly clock: Clock;
   readonly log: Logger;
-  /** Until health and quarantine are at home here: who decides writes, where not every one is allowed. */
+  /** Decides writes instead of the one that health and quarantine make. */
   readonly gate?: Gate;
+  readonly version?: string;
 }
 
 /** Forms of 16 KiB, smaller than most: a record for each. A name costs 160 bytes of memory, and a file a block of the disk. */
@@ -76,14 +85,26 @@ const OBJECT_BYTES_PER_MS = 20_000;
 const UPLOAD_IDLE_MS = 60_000;
 
 /** Opens everything. Rejects with codes OWNED, FORMAT, DISK or EADDRINUSE; whatever was opened is closed again then. */
-export const compose = async (config: Config, { clock, log, gate = openGate() }: Outer): Promise<House> => {
+export const compose = async (config: Config, outer: Outer): Promise<House> => {
+  const { clock, log } = outer;
+  if (!canDecode('xz'))
+    log.warn('there is no xz decoder on this machine: what is compressed so cannot be proven, and is a miss');
   await using opened = new AsyncDisposableStack();
   const metrics = new Metrics(['nix', 'bazel']);
 
   const store = await openStore(config, { clock, log }, opened);
+  const { guard, watch } = await openHealth(config, outer, opened);
   const shared = makeShared(config, clock);
   const { suspects, admission } = shared;
-  const parts = { ...store, ...shared, gate, telemetry: metrics };
+  const parts = {
+    ...store,
+    ...shared,
+    gate: outer.gate ?? guard.gate,
+    // What is seen in a fault of the store's says nothing of the content.
+    isTrusted: () => guard.keeper === null || guard.keeper.current.state === 'green',
+    onSign: () => watch?.bringForward(),
+    telemetry: metrics,
+  };
   const nixHeart = makeHeart('nix', config, clock, parts);
   opened.defer(() => nixHeart.obtainer.close());
   const bazelHeart = makeHeart('bazel', config, clock, parts);
@@ -96,6 +117,10 @@ export const compose = async (config: Config, { clock, log, gate = openGate() }:
     log,
     metrics,
     listen: config.admin.listen,
+    tokens: config.auth.tokens ?? null,
+    guard,
+    probe: watch && (() => watch.probeNow()),
+    suspects: (limit) => suspects.list(limit).map(showSuspect),
     readings: () => {
       const { spoolBytes, ...held } = store.forms.stats();
       return {
@@ -164,6 +189,48 @@ const openStore = async (config: Config, { clock, log }: Outer, opened: AsyncDis
 
 type Store = Awaited<ReturnType<typeof openStore>>;
 
+/** Quarantine, incidents and the audit log, and, where somebody watches the object store, its health. */
+const openHealth = async (
+  config: Config,
+  { clock, log, version = '0' }: Outer,
+  opened: AsyncDisposableStack,
+): Promise<{ readonly guard: Guard; readonly watch: HealthWatch | undefined }> => {
+  const { watch: watched, markers, s3 } = config.health;
+  const { endpoint } = s3;
+  const isWatched = watched === 's3' && endpoint !== undefined;
+  const guard = await openGuard({ dir: config.state.dir, clock, log, isWatched });
+  opened.defer(() => guard.close());
+  const { keeper } = guard;
+  if (!isWatched || keeper === null) return { guard, watch: undefined };
+  const { watch, close } = openS3Watch({
+    ...s3,
+    clock,
+    log,
+    version,
+    endpoint: endpoint.origin,
+    credentials: s3.credentials === undefined ? null : { file: s3.credentials },
+    markersDir: markers ?? null,
+    state: keeper.saved === null ? initialState(clock.now()) : restored(keeper.saved, clock.now()),
+    mayWrite: () => guard.quarantine.orders.length === 0,
+    random: Math.random,
+  });
+  opened.defer(close);
+  keeper.follow(watch);
+  watch.start();
+  return { guard, watch };
+};
+
+const showSuspect = ({ claim, refuted, since }: Suspect): SuspectView => ({
+  id: createHash('sha256').update(claimKey(claim)).digest('hex').slice(0, 16),
+  tenant: claim.place.tenant,
+  path: claim.place.path,
+  sha256: claim.digest.sha256,
+  sizeBytes: claim.digest.sizeBytes,
+  encoding: claim.encoding,
+  reason: refuted.reason,
+  since: new Date(since).toISOString(),
+});
+
 /** What both fronts draw on, whatever they ask for. */
 const makeShared = (config: Config, clock: Clock) => ({
   admission: new Admission({ max: config.fills.max, perClient: config.fills.perClient }),
@@ -174,6 +241,10 @@ const makeShared = (config: Config, clock: Clock) => ({
 interface Shared extends Store, ReturnType<typeof makeShared> {
   readonly gate: Gate;
   readonly telemetry: Telemetry;
+  /** Whether the store's bucket index is proven healthy, or nobody watches it. */
+  isTrusted(): boolean;
+  /** Something is amiss that the store may be the cause of. */
+  onSign(): void;
 }
 
 /** What gives verdicts to one front, whose upstream it is that fails or not. */
@@ -196,10 +267,12 @@ const makeHeart = (front: Front, config: Config, clock: Clock, shared: Shared) =
     extraFirstByteMs: (claim) => (front === 'bazel' ? wholeObjectMs(claim) : 0),
     maxDetached: config.fills.detached,
     // No health is watched yet, so nothing speaks against a refutation.
-    mayRefute: () => true,
+    mayRefute: shared.isTrusted,
     onTransfer: () => telemetry.transfer(front),
-    onVerdict: (_claim, verdict) =>
-      telemetry.verdict(front, verdict.kind, verdict.kind === 'proven' ? 'none' : verdictReason(verdict)),
+    onVerdict: (_claim, verdict) => {
+      telemetry.verdict(front, verdict.kind, verdict.kind === 'proven' ? 'none' : verdictReason(verdict));
+      if (verdict.kind === 'refuted' || verdict.kind === 'unavailable') shared.onSign();
+    },
   });
   return { records, ledger, obtainer, breaker };
 };
@@ -240,6 +313,7 @@ const ownNixFront = async (config: Config, { clock, log }: Outer, parts: FrontPa
     clock,
     access,
     release: releaseOf(config),
+    callerFault: (headers) => foreignCaller(headers, config.nix.listen),
     reads: {
       telemetry,
       cache: ownCache({ records, infos, obtainer, pinUrls: config.nix.pinUrls }),
@@ -249,6 +323,7 @@ const ownNixFront = async (config: Config, { clock, log }: Outer, parts: FrontPa
     },
     writes: ownWrites({
       clock,
+      log,
       gate,
       telemetry,
       forms,
@@ -264,6 +339,13 @@ const ownNixFront = async (config: Config, { clock, log }: Outer, parts: FrontPa
     }),
   });
   return { app, refusedHosts: (): ReadonlyMap<string, number> => new Map() };
+};
+
+/** The object store is one that redirects may lead to, and that a narinfo may name. */
+const storeHosts = ({ health }: Config): readonly string[] => {
+  if (health.s3.endpoint === undefined) return [];
+  const { hostname, port, protocol } = new URL(health.s3.endpoint.origin);
+  return [`${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`];
 };
 
 /** The caches of an upstream: its metadata, its bodies once they are proven, its writes once the gate allows. */
@@ -283,7 +365,7 @@ const upstreamNixFront = (
     authority,
     basePath,
     ca,
-    redirectHosts: config.nix.redirectHosts,
+    redirectHosts: [...config.nix.redirectHosts, ...storeHosts(config)],
     connectTimeoutMs: firstByteMs,
   });
   opened.defer(() => upstream.close());
@@ -361,8 +443,10 @@ const makeBazelFront = (
     ttlMs: config.auth.ttlMs,
     graceMs: config.auth.graceMs,
     check: async (tenant, credentials, withinMs) => {
-      const behalf = { credentials, metadata: metadataOf(credentials), signal: AbortSignal.timeout(withinMs) };
-      const answer = await upstream.findMissing(instanceOf(tenant), [], behalf);
+      const behalf = { credentials, metadata: metadataOf(credentials) };
+      const answer = await limited(clock, withinMs, (signal) =>
+        upstream.findMissing(instanceOf(tenant), [], { ...behalf, signal }),
+      );
       if (answer.kind === 'missing') access.accepted(tenant, credentials, false);
       if (answer.kind === 'denied') access.refused(tenant, credentials);
       return answer.kind === 'missing' ? 'accepted' : answer.kind === 'denied' ? 'refused' : 'unavailable';
@@ -382,7 +466,7 @@ const makeBazelFront = (
     freshActionsMs: config.records.freshActionsMs,
     uploadIdleMs: UPLOAD_IDLE_MS,
     terms: config.bazel,
-    mayTrust: () => true,
+    mayTrust: parts.isTrusted,
   });
 };
 

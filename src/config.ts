@@ -5,6 +5,8 @@ import { Check, Decode } from 'typebox/value';
 import { conflictsOf } from './config/conflicts.ts';
 import { type Key, keysOf, treeOf } from './config/keys.ts';
 import {
+  buckets,
+  canaryPrefix,
   choice,
   count,
   duration,
@@ -16,6 +18,7 @@ import {
   origin,
   prefix,
   redirectHosts,
+  region,
   type Surroundings,
   size,
   trustedKeys,
@@ -24,7 +27,7 @@ import { ConfigError, type Problem, showValue } from './config/problem.ts';
 import { type Given, type Inputs, readSources } from './config/sources.ts';
 
 const schemaFor = (at: Surroundings) => {
-  const { directory, certificates, authorization } = fileKinds(at);
+  const { directory, existingDirectory, certificates, authorization, tokens, awsCredentials } = fileKinds(at);
   return Type.Object({
     nix: Type.Object({
       listen: listen('127.0.0.1:8501', 'Where the Nix front listens.'),
@@ -55,7 +58,10 @@ const schemaFor = (at: Surroundings) => {
       memoryBytes: size('128MiB', 'What of it is kept in memory too.', '0', null),
     }),
     state: Type.Object({
-      dir: directory('cleanmiss-data/state', 'Suspects and the ledger of what was proven. Small; keep it.'),
+      dir: directory(
+        'cleanmiss-data/state',
+        'Quarantines, incidents, the audit log, and what was proven. Small; keep it.',
+      ),
     }),
     release: Type.Object({
       memoryBytes: size('1MiB', 'Up to this size, and to 1 MiB always, a body is proven in memory.', '0', '64MiB', {
@@ -84,6 +90,29 @@ const schemaFor = (at: Surroundings) => {
     auth: Type.Object({
       ttlMs: duration('60s', 'How long credentials stay good that the upstream accepted.', 'ttl'),
       graceMs: duration('10m', 'And how long while the upstream is down.', 'grace'),
+      writes: choice(
+        ['upstream', 'tokens'],
+        'upstream',
+        'Who decides who may write: the upstream, or `auth.tokens` besides. Without an upstream it is always tokens.',
+      ),
+      tokens: tokens('none', 'Who may do what. Without it admin answers this machine alone.'),
+    }),
+    health: Type.Object({
+      watch: choice(
+        ['s3', 'none'],
+        's3',
+        'Whether the object store behind an upstream is watched, and writes with it.',
+      ),
+      markers: existingDirectory('none', "Where the buckets' directories are mounted, to be read only."),
+      s3: Type.Object({
+        endpoint: origin('none', 'The object store that the upstreams keep their bytes in.'),
+        region: region('us-east-1', 'Its region.'),
+        pathStyle: flag(true, 'Buckets are named in the path, and not in the host.'),
+        credentials: awsCredentials('none', 'What the probes sign with.'),
+        buckets: buckets([], 'Every bucket that has to be there, those of others in the same store too.'),
+        canaryPrefix: canaryPrefix('.cleanmiss/', 'Under which key the canaries lie in each bucket.'),
+        intervalMs: duration('5s', 'How often the store is looked at.', 'interval', '1s', '15s'),
+      }),
     }),
     admin: Type.Object({
       listen: listen('127.0.0.1:9501', 'Where status, metrics and probes are.'),

@@ -26,6 +26,14 @@ const deepest = (error: unknown): string => {
 
 /** The JSON object at `path`. Rejects with UNREACHABLE, or with ADMIN_REFUSED where the answer is a problem of the asker's. */
 export const askAdmin = async ({ url, token }: AdminAddress, path: string): Promise<object> => {
+  // Neither is repeated: there may be a password in the one, and a token in the other.
+  if (/[@?#]/.test(url)) {
+    throw new CleanmissError(
+      'ADMIN_URL',
+      'client',
+      '--admin: credentials do not belong into a URL, nor a query: --token-file names a file',
+    );
+  }
   if (!/^https?:$/.test(URL.parse(url)?.protocol ?? '')) {
     throw new CleanmissError('ADMIN_URL', 'client', `--admin ${url}: accepted: an http:// or https:// URL`);
   }

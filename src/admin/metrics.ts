@@ -12,6 +12,7 @@ import type {
   WriteRefusedReason,
 } from '../core/telemetry.ts';
 import type { RefutedReason, UnavailableReason } from '../core/verdict.ts';
+import type { HealthState } from '../health/state.ts';
 import type { Readings } from './status.ts';
 
 /** The words of a union as values. As records they do not compile when the union grows and they do not. */
@@ -26,6 +27,14 @@ const actionMisses = words<ActionMiss>({
   inlined: true,
   suspect: true,
   missing: true,
+});
+const healthStates = words<HealthState>({
+  unknown: true,
+  green: true,
+  doubtful: true,
+  red: true,
+  recovering: true,
+  latched: true,
 });
 const breakerStates = words<BreakerState>({ closed: true, open: true });
 const writeReasons = words<WriteRefusedReason>({
@@ -72,6 +81,9 @@ export class Metrics implements Telemetry {
   readonly #writesRefused;
   readonly #actionResults;
   readonly #breaker;
+  readonly #health;
+  readonly #quarantines;
+  readonly #writesHeld;
   readonly #suspectsOpen;
   readonly #storeBytes;
   readonly #fillsActive;
@@ -101,6 +113,9 @@ export class Metrics implements Telemetry {
       'reason',
     );
     this.#breaker = gauge('cleanmiss_upstream_breaker', '1 for the state that the breaker is in.', 'front', 'state');
+    this.#health = gauge('cleanmiss_health_state', '1 for the state of health; none where nobody watches.', 'state');
+    this.#quarantines = gauge('cleanmiss_quarantines_active', 'Standing orders to refuse writes.');
+    this.#writesHeld = gauge('cleanmiss_writes_held', 'Writes that wait for health to be known.');
     this.#suspectsOpen = gauge('cleanmiss_suspects_open', 'Suspects that our store does not hold.');
     this.#storeBytes = gauge('cleanmiss_store_bytes', 'Encoded bytes in the store.');
     this.#fillsActive = gauge('cleanmiss_fills_active', 'Fills in flight.');
@@ -109,6 +124,7 @@ export class Metrics implements Telemetry {
     for (const front of fronts) this.#prime(front);
     this.#actionResults.inc({ result: 'hit', reason: 'none' }, 0);
     for (const reason of actionMisses) this.#actionResults.inc({ result: 'miss', reason }, 0);
+    for (const state of healthStates) this.#health.set({ state }, 0);
   }
 
   get contentType(): string {
@@ -141,6 +157,9 @@ export class Metrics implements Telemetry {
     this.#storeBytes.set(now.store.bytes);
     this.#fillsActive.set(now.fillsActive);
     this.#spoolBytes.set(now.spoolBytes);
+    this.#quarantines.set(now.guard?.orders.length ?? 0);
+    this.#writesHeld.set(now.guard?.writesHeld ?? 0);
+    for (const state of healthStates) this.#health.set({ state }, state === now.guard?.health?.state ? 1 : 0);
     for (const front of ['nix', 'bazel'] as const) {
       const current = now.breakers[front];
       if (current === undefined) continue;

@@ -1,19 +1,27 @@
 // What `cleanmiss status` makes of a status: words for people, and an exit code for scripts.
 
+import type { BreakerState } from '../core/breaker.ts';
 import type { Status } from './status.ts';
 
+/** As tools outside may have it from an older or another cleanmiss: what was added to a status may be missing. */
+export type Shown = Omit<Status, 'upstream' | 'redirectsRefused'> &
+  Partial<Pick<Status, 'upstream' | 'redirectsRefused'>>;
+
 /** 0 fine, 1 degraded or findings, 3 quarantined. */
-export const statusExit = ({ health, gate, quarantine, incident, suspects, upstream }: Status): 0 | 1 | 3 => {
+export const statusExit = ({ health, gate, quarantine, incident, suspects, upstream }: Shown): 0 | 1 | 3 => {
   if (quarantine.length > 0) return 3;
   const isWell = health.state === 'green' || (health.state === 'unknown' && health.class === null);
   const isOpen = Object.values(gate).every(({ writes }) => writes === 'allowed');
-  return isWell && isOpen && incident === null && suspects.open === 0 && upstream.breaker !== 'open' ? 0 : 1;
+  return isWell && isOpen && incident === null && suspects.open === 0 && upstream?.breaker !== 'open' ? 0 : 1;
 };
 
 const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 
-export const statusText = (status: Status): string => {
-  const { health, gate, quarantine, incident, suspects, store, fills, upstream, redirectsRefused } = status;
+const breakerWords = (breaker: BreakerState | null): string =>
+  breaker === null ? 'none' : breaker === 'open' ? 'breaker open' : 'answers';
+
+export const statusText = (status: Shown): string => {
+  const { health, gate, quarantine, incident, suspects, store, fills, upstream, redirectsRefused = [] } = status;
   const row = (name: string, text: string): string => `${name.padEnd(11)} ${text}`;
   const writes = Object.entries(gate).map(
     ([front, { writes, reason }]) => `${front} ${writes}${reason === null ? '' : ` (${reason})`}`,
@@ -25,7 +33,7 @@ export const statusText = (status: Status): string => {
       row('quarantine', `${scope} since ${since} by ${by}: ${reason}`),
     ),
     ...(incident === null ? [] : [row('incident', `${incident.id} (${incident.class}) since ${incident.openedAt}`)]),
-    row('upstream', upstream.breaker === null ? 'none' : upstream.breaker === 'open' ? 'breaker open' : 'answers'),
+    ...(upstream === undefined ? [] : [row('upstream', breakerWords(upstream.breaker))]),
     ...redirectsRefused.map(({ host, count }) =>
       row('redirects', `to ${host} refused ${count} times: is it missing from nix.redirectHosts?`),
     ),

@@ -2,22 +2,35 @@
 
 import { type FastifyInstance, fastify } from 'fastify';
 import type { Clock } from '../core/clock.ts';
+import { CleanmissError } from '../core/errors.ts';
 import type { Listen } from '../core/listen.ts';
+import { foreignCaller } from '../core/same-site.ts';
+import type { Tokens } from '../core/tokens.ts';
+import type { Guard } from '../gate/guard.ts';
+import { refuseAccess } from './access.ts';
+import { eventRoutes } from './events.ts';
+import { incidentRoutes } from './incident-routes.ts';
 import type { Metrics } from './metrics.ts';
+import { type OperatorPorts, operatorRoutes } from './operator-routes.ts';
 import { rawProblem, sendProblem } from './problem.ts';
-import { foreignCaller } from './same-site.ts';
+import { quarantineRoutes } from './quarantine-routes.ts';
 import { type Readings, statusOf } from './status.ts';
 
 /** Nothing here takes long to ask: a caller that needs more is no caller. */
 const REQUEST_TIMEOUT_MS = 10_000;
+/** A reason, a note. */
+const MAX_BODY_BYTES = 16 * 1024;
 
-export interface AdminParts {
+export interface AdminParts extends OperatorPorts {
   readonly clock: Clock;
   /** Where it is going to listen: what it asks of the Host header rests on it. */
   readonly listen: Listen;
   readonly metrics: Metrics;
   readonly readings: () => Readings;
   readonly log: { error(fields: object, message: string): void };
+  /** Of `auth.tokens`; without them only this machine may ask. */
+  readonly tokens?: Tokens | null;
+  readonly guard?: Guard | undefined;
 }
 
 export interface AdminServer {
@@ -27,11 +40,15 @@ export interface AdminServer {
   drain(): void;
 }
 
-export const adminServer = ({ clock, listen, metrics, readings, log }: AdminParts): AdminServer => {
+export const adminServer = (parts: AdminParts): AdminServer => {
+  const { clock, listen, metrics, log, tokens = null, guard } = parts;
+  const readings = () => ({ ...parts.readings(), ...(guard && { guard: guard.readings() }) });
+  const status = () => statusOf(readings(), startedAtMs);
   const startedAtMs = clock.now();
   let isDraining = false;
   const app = fastify({
     requestTimeout: REQUEST_TIMEOUT_MS,
+    bodyLimit: MAX_BODY_BYTES,
     forceCloseConnections: true,
     frameworkErrors: (_error, _request, reply) => sendProblem(reply, 400, 'the URL cannot be read'),
     clientErrorHandler: (_error, socket) => {
@@ -39,27 +56,48 @@ export const adminServer = ({ clock, listen, metrics, readings, log }: AdminPart
     },
   });
 
+  // JSON is all that anybody has to say here.
+  app.removeContentTypeParser('text/plain');
+  app.decorateRequest('by', '');
   app.addHook('onRequest', async (request, reply) => {
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
     const refusal = foreignCaller(request.headers, listen);
-    return refusal === null ? undefined : sendProblem(reply, 403, refusal);
+    return refusal === null ? refuseAccess(request, reply, tokens) : sendProblem(reply, 403, refusal);
   });
   app.setNotFoundHandler((_request, reply) => sendProblem(reply, 404, 'there is nothing here'));
   app.setErrorHandler((error: { statusCode?: number }, _request, reply) => {
-    const status = error.statusCode ?? 500;
+    if (error instanceof CleanmissError && error.blame === 'client') return sendProblem(reply, 400, error.message);
+    const isUnwritable = error instanceof CleanmissError && error.code === 'STATE_UNWRITABLE';
+    const status = isUnwritable ? 503 : (error.statusCode ?? 500);
     if (status < 500) return sendProblem(reply, status, 'the request cannot be read');
     log.error({ err: error }, 'admin: no answer');
-    return sendProblem(reply, status, 'the log says more');
+    return sendProblem(
+      reply,
+      status,
+      isUnwritable ? 'this cannot be written to disk: all is as before' : 'the log says more',
+    );
   });
 
-  app.get('/livez', (_request, reply) => reply.type('text/plain').send('live\n'));
-  app.get('/readyz', (_request, reply) =>
+  const everybody = { config: { access: 'public' as const } };
+  app.get('/livez', everybody, (_request, reply) => reply.type('text/plain').send('live\n'));
+  app.get('/readyz', everybody, (_request, reply) =>
     isDraining ? sendProblem(reply, 503, 'draining') : reply.type('text/plain').send('ready\n'),
   );
-  app.get('/metrics', async (_request, reply) =>
+  app.get('/storez', everybody, (_request, reply) => {
+    const state = guard?.readings().health?.state;
+    const isWell = state === undefined || state === 'green' || state === 'doubtful';
+    return isWell ? reply.type('text/plain').send('well\n') : sendProblem(reply, 503, 'not known to be well');
+  });
+  app.get('/metrics', everybody, async (_request, reply) =>
     reply.type(metrics.contentType).send(await metrics.scrape(readings())),
   );
-  app.get('/v1/status', (_request, reply) => reply.send(statusOf(readings(), startedAtMs)));
+  app.get('/v1/status', { config: { access: ['read'] } }, (_request, reply) => reply.send(status()));
+  operatorRoutes(app, parts, status);
+  if (guard !== undefined) {
+    quarantineRoutes(app, guard, clock);
+    incidentRoutes(app, guard);
+    eventRoutes(app, { clock, changes: guard.changes, status });
+  }
 
   return {
     app,

@@ -2,6 +2,9 @@
 
 import type { BreakerState } from '../core/breaker.ts';
 import type { Front } from '../core/telemetry.ts';
+import type { GuardReadings } from '../gate/guard.ts';
+import type { HealthState } from '../health/state.ts';
+import { type IncidentView, incidentView, iso, type OrderView, orderView } from './views.ts';
 
 /** What the parts know of themselves, read from memory at once: no answer of admin ever waits for the store. */
 export interface Readings {
@@ -13,9 +16,9 @@ export interface Readings {
   readonly breakers: Readonly<Partial<Record<Front, BreakerState>>>;
   /** Bounded by whoever counts. */
   readonly redirectsRefused: readonly { readonly host: string; readonly count: number }[];
+  /** Without it nobody watches health, and nobody can quarantine. */
+  readonly guard?: GuardReadings;
 }
-
-type HealthState = 'unknown' | 'green' | 'doubtful' | 'red' | 'recovering' | 'latched';
 
 interface Writes {
   readonly writes: 'allowed' | 'refused';
@@ -24,44 +27,50 @@ interface Writes {
 
 /** Tools outside the project read this: fields are only ever added. Times are ISO 8601. */
 export interface Status {
-  readonly health: { readonly state: HealthState; readonly class: string | null; readonly since: string };
-  readonly gate: Readonly<Record<Front, Writes>>;
-  readonly quarantine: readonly {
-    readonly scope: string;
-    readonly reason: string;
+  readonly health: {
+    readonly state: HealthState;
+    readonly class: string | null;
     readonly since: string;
-    readonly by: string;
-    readonly expires: string | null;
-  }[];
-  readonly incident: {
-    readonly id: string;
-    readonly class: string;
-    readonly openedAt: string;
-    readonly recoveredAt: string | null;
-    readonly ackedAt: string | null;
-  } | null;
+    /** False: nobody looks, and `unknown` is nothing to worry about. */
+    readonly watched: boolean;
+  };
+  readonly gate: Readonly<Record<Front, Writes>>;
+  readonly quarantine: readonly OrderView[];
+  readonly incident: IncidentView | null;
   readonly suspects: Readings['suspects'];
   readonly store: Readings['store'];
   readonly fills: { readonly active: number };
   readonly audit: { readonly head: string | null };
   /** Open when it is for any front; null without an upstream. */
   readonly upstream: { readonly breaker: BreakerState | null };
+  readonly breakers: Readings['breakers'];
   readonly redirectsRefused: Readings['redirectsRefused'];
 }
 
 const worst = (states: readonly BreakerState[]): BreakerState | null =>
   states.includes('open') ? 'open' : (states[0] ?? null);
 
-/** Nobody watches health and nobody can quarantine in this house: both say so by their emptiest values. */
-export const statusOf = (readings: Readings, startedAtMs: number): Status => ({
-  health: { state: 'unknown', class: null, since: new Date(startedAtMs).toISOString() },
-  gate: { nix: { writes: 'allowed', reason: null }, bazel: { writes: 'allowed', reason: null } },
-  quarantine: [],
-  incident: null,
-  suspects: readings.suspects,
-  store: readings.store,
-  fills: { active: readings.fillsActive },
-  audit: { head: null },
-  upstream: { breaker: worst(Object.values(readings.breakers)) },
-  redirectsRefused: readings.redirectsRefused,
-});
+const allowed: Writes = { writes: 'allowed', reason: null };
+
+export const statusOf = (readings: Readings, startedAtMs: number): Status => {
+  const { guard } = readings;
+  const health = guard?.health ?? null;
+  return {
+    health: {
+      state: health?.state ?? 'unknown',
+      class: health?.class ?? null,
+      since: iso(health?.since ?? startedAtMs),
+      watched: health !== null,
+    },
+    gate: guard?.stances ?? { nix: allowed, bazel: allowed },
+    quarantine: guard?.orders.map(orderView) ?? [],
+    incident: health === null || health.incident === null ? null : incidentView(health.incident),
+    suspects: readings.suspects,
+    store: readings.store,
+    fills: { active: readings.fillsActive },
+    audit: { head: guard?.auditHead ?? null },
+    upstream: { breaker: worst(Object.values(readings.breakers)) },
+    breakers: readings.breakers,
+    redirectsRefused: readings.redirectsRefused,
+  };
+};

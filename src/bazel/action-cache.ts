@@ -17,7 +17,7 @@ import type {
   UpdateActionResultRequest,
 } from './generated/build/bazel/remote/execution/v2/remote_execution_pb.ts';
 import type { Handlers } from './handlers.ts';
-import type { Promises } from './promise.ts';
+import { type Promises, readNamed } from './promise.ts';
 import { readInstance } from './resource-name.ts';
 import type { actionCacheService, Handlers as ServiceHandlers } from './services.ts';
 import type { ReapiUpstream } from './upstream.ts';
@@ -112,6 +112,7 @@ const updateActionResult = async (
   const action = readDigest(request.actionDigest);
   const { actionResult } = request;
   if (actionResult === undefined) throw invalid('an action result is missing');
+  requireWellFormed(actionResult);
   await gated.admit(instance, 'UpdateActionResult', caller);
   const answer = await upstream.updateActionResult(request, caller);
   if (answer.kind === 'denied') throw upstream.refusal(caller.credentials);
@@ -124,4 +125,13 @@ const updateActionResult = async (
     throw error;
   }
   return answer.result;
+};
+
+/** What no client could ever be given is not taken: the upstream, too, would refuse it, in words that Bazel tries again. */
+const requireWellFormed = (result: ActionResult): void => {
+  const named = readNamed(result);
+  if (named === 'inlined') throw invalid('what is inlined in the action result is not what its digest names');
+  if (typeof named === 'string') throw invalid('a digest of the action result is missing or malformed');
+  if (result.outputFiles.some(({ path }) => path === '' || path.startsWith('/')))
+    throw invalid('a path in the action result must be relative, and not empty');
 };

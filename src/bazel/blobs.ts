@@ -1,12 +1,12 @@
 // Blobs as the services see them: obtained through the heart, held in our store, present upstream; each at one instance.
 
 import type { Claim } from '../core/claim.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, within } from '../core/clock.ts';
 import { type Digest, digestKey } from '../core/digest.ts';
 import type { Failure } from '../core/verdict.ts';
 import type { Obtained, Obtainer } from '../proof/obtain.ts';
 import type { Suspects } from '../proof/suspects.ts';
-import type { Access } from '../store/access.ts';
+import type { Access, MayRead } from '../store/access.ts';
 import type { FormStore } from '../store/forms.ts';
 import type { Ledger, LedgerRow } from '../store/ledger.ts';
 import { Lru } from '../store/lru.ts';
@@ -59,13 +59,18 @@ export class Blobs {
     this.#ports = ports;
   }
 
-  /** Throws as the upstream refuses; where it can't be asked, and nothing speaks for the caller, nothing is there. */
-  async requireReader(instance: string, { credentials }: Caller): Promise<void> {
-    const { access, upstream } = this.#ports;
-    if (!upstream.isThere) return;
-    const may = await access.mayRead(tenantOf(instance), credentials);
-    if (may === 'no') throw upstream.refusal(credentials);
-    if (may === 'unknown') throw notFound('the cache behind cannot be asked now');
+  /** Throws as the upstream refuses; `unknown` where it can't be asked in time, and nothing speaks for the caller. */
+  async requireReader(instance: string, caller: Caller, unknown = nobodyToAsk): Promise<void> {
+    const may = await this.mayRead(instance, caller);
+    if (may === 'no') throw this.#ports.upstream.refusal(caller.credentials);
+    if (may === 'unknown') throw unknown();
+  }
+
+  async mayRead(instance: string, { credentials, deadline }: Caller): Promise<MayRead> {
+    const { access, clock, upstream } = this.#ports;
+    if (!upstream.isThere) return 'yes';
+    const may = access.mayRead(tenantOf(instance), credentials);
+    return (await within(clock, deadline - clock.monotonic(), may)) ?? 'unknown';
   }
 
   /** What to tell the client of a failure: a miss, or the upstream's own refusal. */
@@ -154,6 +159,8 @@ export class Blobs {
 }
 
 const encodings: readonly BlobEncoding[] = ['identity', 'zstd'];
+
+const nobodyToAsk = () => notFound('the cache behind cannot be asked now');
 
 const presentKey = (instance: string, digest: Digest): string => `${instance}\n${digestKey(digest)}`;
 

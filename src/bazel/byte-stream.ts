@@ -2,6 +2,7 @@
 
 import { create } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
+import type { Clock } from '../core/clock.ts';
 import { isCode } from '../core/errors.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { ProvenForm } from '../store/form.ts';
@@ -22,6 +23,7 @@ import type { Uploads } from './uploads.ts';
 import type { Blob } from './upstream.ts';
 
 export interface ByteStreamPorts {
+  readonly clock: Clock;
   readonly handlers: Handlers;
   readonly blobs: Blobs;
   readonly uploads: Uploads;
@@ -46,7 +48,7 @@ export const byteStream = (ports: ByteStreamPorts): ServiceHandlers<typeof byteS
     }),
     QueryWriteStatus: handlers.unary(notStored, async ({ resourceName }, caller) => {
       const { instance, digest } = readWriteName(resourceName);
-      await blobs.requireReader(instance, caller);
+      await blobs.requireReader(instance, caller, notStored);
       const isComplete = await uploads.isStored(instance, digest, caller);
       return create(QueryWriteStatusResponseSchema, {
         committedSize: isComplete ? BigInt(digest.sizeBytes) : 0n,
@@ -86,10 +88,10 @@ const read = async (
     case 'followed':
       telemetry.request('bazel', 'fill');
       try {
-        return await sendFollowed(obtained.followed, send);
+        return await sendFollowed(obtained.followed, ports.clock, caller.endBy, send);
       } catch (error) {
         // Never a code that is tried again, once a byte has left: Bazel would go on at an offset.
-        if (isCode(error, 'NOT_PROVEN')) throw notFound('the blob could not be proven');
+        if (isCode(error, 'NOT_PROVEN') || isCode(error, 'LATE')) throw notFound('the blob could not be proven');
         throw error;
       }
     default:

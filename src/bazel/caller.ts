@@ -25,6 +25,10 @@ export interface Caller {
   readonly signal: AbortSignal;
   /** Monotonic ms by which the answer must begin: some time before the call's own deadline. */
   readonly deadline: number;
+  /** A little later: what keeps to `deadline` by itself has said more by then than that it is late. */
+  readonly lastMoment: number;
+  /** Monotonic ms by which an answer that goes on must have ended; null where the client sets no limit. */
+  readonly endBy: number | null;
   /** The client's own, for calls to the upstream on its behalf. */
   readonly metadata: Metadata;
 }
@@ -59,19 +63,20 @@ export const callerOf = (
 ): Caller => {
   const metadata = forwarded(call);
   const credentials = access.credentials(credentialsOf(metadata));
+  const now = clock.monotonic();
+  const leftMs = Number(call.getDeadline()) - clock.now();
+  const isLimited = Number.isFinite(leftMs);
+  const reserveMs = isLimited ? Math.max(0, Math.min(RESERVE_MS, leftMs / 2)) : RESERVE_MS;
+  const deadline = now + (isLimited ? Math.max(0, leftMs - reserveMs) : PATIENCE_MS);
   return {
     credentials,
     client: `${call.getPeer().replace(/:\d+$/, '')} ${credentials.key}`,
     signal: whileWaiting(call),
-    deadline: clock.monotonic() + patienceMs(clock, call.getDeadline()),
+    deadline,
+    lastMoment: deadline + reserveMs / 4,
+    endBy: isLimited ? deadline : null,
     metadata,
   };
-};
-
-const patienceMs = (clock: Clock, deadline: Date | number): number => {
-  const leftMs = Number(deadline) - clock.now();
-  if (!Number.isFinite(leftMs)) return PATIENCE_MS;
-  return Math.max(0, leftMs - Math.min(RESERVE_MS, leftMs / 2));
 };
 
 const whileWaiting = (call: AnyCall): AbortSignal => {

@@ -10,9 +10,9 @@ import type { ProvenUpload } from '../proof/upload.ts';
 import type { Blobs } from './blobs.ts';
 import { CallError, invalid, notFound, notStored } from './call-error.ts';
 import type { Caller } from './caller.ts';
-import { EMPTY, isEmpty, readDigest, requireSha256 } from './digest.ts';
+import { isEmpty, readDigest, requireSha256 } from './digest.ts';
 import type { BatchRead, BatchReadItem, BatchUpdate, BlobDigest } from './envelope.ts';
-import { type GatedWrites, refusalOf } from './gated.ts';
+import type { GatedWrites } from './gated.ts';
 import {
   type BatchReadBlobsRequest,
   BatchUpdateBlobsResponseSchema,
@@ -72,13 +72,12 @@ const findMissing = async (ports: CasPorts, request: FindMissingBlobsRequest, ca
   const instance = readInstance(request.instanceName);
   if (request.blobDigests.length > MAX_DIGESTS) throw invalid(`at most ${MAX_DIGESTS} digests a call`);
   const digests = new Map(request.blobDigests.map(readDigest).map((digest) => [digestKey(digest), digest]));
-  await blobs.requireReader(instance, caller);
-  // It opens an upload, so it asks the gate; but for what is held here nothing would be sent.
-  const decision = await gated.decide(instance, 'FindMissingBlobs', caller);
+  await blobs.requireReader(instance, caller, notStored);
   const unheld: Digest[] = [];
   for (const digest of digests.values()) if (!(await blobs.holds(instance, digest))) unheld.push(digest);
   if (unheld.length === 0) return [];
-  if (!decision.allow) throw refusalOf(decision);
+  // It opens an upload, so it asks the gate; but for what is held here nothing would be sent.
+  await gated.admit(instance, 'FindMissingBlobs', caller);
   const suspects = unheld.filter((digest) => blobs.isSuspect(instance, digest));
   const asked = suspects.length === 0 ? unheld : unheld.filter((digest) => !suspects.includes(digest));
   const missing = await blobs.missingUpstream(instance, asked, caller);
@@ -210,8 +209,8 @@ const getTree = async (
 ): Promise<void> => {
   requireSha256(request.digestFunction);
   const instance = readInstance(request.instanceName);
-  const root = request.rootDigest === undefined ? EMPTY : readDigest(request.rootDigest);
+  const root = readDigest(request.rootDigest);
   await blobs.requireReader(instance, caller);
-  for await (const directories of trees.walk(instance, root, caller))
+  for await (const directories of trees.walk(instance, root, caller, { omitsAbsent: true }))
     await send(create(GetTreeResponseSchema, { directories }));
 };

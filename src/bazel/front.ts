@@ -107,7 +107,7 @@ export class BazelFront {
     add(served(casService), {
       ...contentAddressableStorage({ handlers, blobs, uploads, trees, upstream, gated, telemetry }),
     });
-    add(served(byteStreamService), { ...byteStream({ handlers, blobs, uploads, telemetry }) });
+    add(served(byteStreamService), { ...byteStream({ clock, handlers, blobs, uploads, telemetry }) });
     add(served(healthService), { ...this.#health.handlers(handlers) });
   }
 

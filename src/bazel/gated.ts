@@ -28,5 +28,5 @@ export class GatedWrites {
   }
 }
 
-export const refusalOf = ({ sentence }: Decision & { readonly allow: false }): CallError =>
+const refusalOf = ({ sentence }: Decision & { readonly allow: false }): CallError =>
   new CallError(status.FAILED_PRECONDITION, sentence);

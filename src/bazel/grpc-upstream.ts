@@ -12,7 +12,7 @@ import {
 import { decode } from '../codec/decode.ts';
 import { encodeZstd } from '../codec/encode-zstd.ts';
 import type { Breaker } from '../core/breaker.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, limited } from '../core/clock.ts';
 import { type Digest, digestKey } from '../core/digest.ts';
 import { type Failure, unavailable } from '../core/verdict.ts';
 import type { Fetch } from '../proof/fetch.ts';
@@ -47,6 +47,8 @@ export interface GrpcUpstreamPorts {
 const WORTH_ZSTD_BYTES = 64 * 1024;
 /** 20,000 digests a call are 1.4 MB: below every server's 4 MiB. */
 const MAX_DIGESTS = 20_000;
+/** bazel-remote tries a refused S3 for 4 s before it says UNKNOWN, at each call (measured): as bad as no answer. */
+const SLOW_ERROR_MS = 1_000;
 const CAPABILITIES_FRESH_MS = 600_000;
 const CAPABILITIES_RETRY_MS = 10_000;
 const CAPABILITIES_WAIT_MS = 1_000;
@@ -78,6 +80,9 @@ export class GrpcUpstream implements ReapiUpstream {
   readonly #ports: GrpcUpstreamPorts;
   readonly #client: Client;
   readonly #refused = new Lru<CallError>({ maxEntries: MAX_REFUSED_CLIENTS, maxBytes: Number.POSITIVE_INFINITY });
+  /** Of unary calls under way: nobody's, where several wait for one. */
+  readonly #cancels = new Set<() => void>();
+  #isClosed = false;
   #zstd: { readonly isSpoken: Promise<boolean>; readonly until: number } | null = null;
 
   /** Whoever makes one closes it. It connects when it is first asked. */
@@ -164,6 +169,8 @@ export class GrpcUpstream implements ReapiUpstream {
   }
 
   close(): void {
+    this.#isClosed = true;
+    for (const cancel of this.#cancels) cancel();
     this.#client.close();
   }
 
@@ -179,8 +186,8 @@ export class GrpcUpstream implements ReapiUpstream {
     { credentials, metadata, signal }: Behalf,
   ): Promise<{ readonly kind: 'answer'; readonly value: Response } | Failure> {
     const { breaker, clock } = this.#ports;
-    if (signal.aborted) return unavailable('aborted');
     if (!breaker.admits() && !(await breaker.closesSoon())) return unavailable('breaker');
+    if (signal.aborted || this.#isClosed) return unavailable('aborted');
     const { promise, resolve } = Promise.withResolvers<{ readonly value?: Response; readonly error?: ServiceError }>();
     const call = this.#client.makeUnaryRequest<Request, Response>(
       path,
@@ -191,27 +198,31 @@ export class GrpcUpstream implements ReapiUpstream {
       (error, value) => resolve(error === null ? { value: value as Response } : { error }),
     );
     const cancel = () => call.cancel();
+    const askedAt = clock.monotonic();
     let isLate = false;
     const timer = clock.after(breaker.firstByteMs, () => {
       isLate = true;
       cancel();
     });
     signal.addEventListener('abort', cancel, { once: true });
+    this.#cancels.add(cancel);
     const { value, error } = await promise;
     timer.cancel();
+    this.#cancels.delete(cancel);
     signal.removeEventListener('abort', cancel);
     if (isLate) {
       breaker.failed();
       return unavailable('first-byte');
     }
-    if (signal.aborted) return unavailable('aborted');
+    if (signal.aborted || this.#isClosed) return unavailable('aborted');
     if (error === undefined) {
       breaker.succeeded();
       return { kind: 'answer', value: value as Response };
     }
     const failure = this.#failure(error, credentials);
-    if (failure.kind === 'unavailable' && failure.reason === 'refused') breaker.failed();
-    else breaker.succeeded();
+    const isSlow = clock.monotonic() - askedAt > SLOW_ERROR_MS;
+    if (failure.kind !== 'unavailable') breaker.succeeded();
+    else if (failure.reason === 'refused' || isSlow) breaker.failed();
     return failure;
   }
 
@@ -240,7 +251,9 @@ export class GrpcUpstream implements ReapiUpstream {
     const { clock } = this.#ports;
     const now = clock.monotonic();
     if (this.#zstd === null || this.#zstd.until < now) {
-      const isSpoken = this.#askZstd({ credentials, metadata, signal: AbortSignal.timeout(CAPABILITIES_WAIT_MS) });
+      const isSpoken = limited(clock, CAPABILITIES_WAIT_MS, (signal) =>
+        this.#askZstd({ credentials, metadata, signal }),
+      );
       this.#zstd = { isSpoken: isSpoken.then((known) => known === true), until: now + CAPABILITIES_RETRY_MS };
       const known = await isSpoken;
       if (known !== null) this.#zstd = { isSpoken: Promise.resolve(known), until: now + CAPABILITIES_FRESH_MS };

@@ -9,7 +9,7 @@ import {
   type ServiceDefinition,
   status,
 } from '@grpc/grpc-js';
-import { type Clock, pause } from '../core/clock.ts';
+import { type Clock, within } from '../core/clock.ts';
 import type { Access } from '../store/access.ts';
 import { CallError, invalid } from './call-error.ts';
 import { type AnyCall, type Caller, callerOf } from './caller.ts';
@@ -102,16 +102,14 @@ export class Handlers {
 
   async #inTime<T>(caller: Caller, answer: Promise<T>, otherwise: Otherwise): Promise<T> {
     const { clock } = this.#ports;
-    const done = new AbortController();
-    const late = pause(clock, Math.max(0, caller.deadline - clock.monotonic()), done.signal);
-    try {
-      const first = await Promise.race([answer.then((value) => ({ value })), late]);
-      if (first === undefined) throw otherwise();
-      return first.value;
-    } finally {
-      done.abort();
-      answer.catch(() => undefined);
-    }
+    const leftMs = caller.lastMoment - clock.monotonic();
+    const first = await within(
+      clock,
+      leftMs,
+      answer.then((value) => ({ value })),
+    );
+    if (first === undefined) throw otherwise();
+    return first.value;
   }
 
   async #settled<T>(

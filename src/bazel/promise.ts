@@ -112,16 +112,18 @@ export class Promises {
     const { blobs } = this.#ports;
     const encoding = blobs.preferredEncoding(instance);
     const left = digests.values();
-    const given = { up: false };
+    const givenUp = new AbortController();
+    const asker = { ...caller, signal: AbortSignal.any([caller.signal, givenUp.signal]) };
     const work = async () => {
       for (const digest of left) {
-        if (given.up || caller.signal.aborted) return;
-        const { kind } = await this.#limiter.run(() => blobs.obtain({ instance, digest, encoding }, caller));
-        if (kind !== 'proven') given.up = true;
+        if (asker.signal.aborted) return;
+        const { kind } = await this.#limiter.run(() => blobs.obtain({ instance, digest, encoding }, asker));
+        // A miss that is known is told: what hangs besides would change nothing.
+        if (kind !== 'proven') givenUp.abort();
       }
     };
     await Promise.all(Array.from({ length: Math.min(PARALLEL, digests.length) }, work));
-    return given.up || caller.signal.aborted ? 'missing' : null;
+    return asker.signal.aborted ? 'missing' : null;
   }
 }
 
@@ -132,7 +134,7 @@ interface Named {
 }
 
 /** Every digest that the result names. What is inlined beside its digest must match it. */
-const readNamed = (result: ActionResult): Named | Broken => {
+export const readNamed = (result: ActionResult): Named | Broken => {
   const blobs: Digest[] = [];
   const directories: Named['directories'][number][] = [];
   try {

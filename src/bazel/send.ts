@@ -1,6 +1,8 @@
 // Sends a blob in messages of a size that costs little and holds little: proven bytes, or a followed body whose tail waits.
 
 import { encodeZstd } from '../codec/encode-zstd.ts';
+import { type Clock, within } from '../core/clock.ts';
+import { CleanmissError } from '../core/errors.ts';
 import type { Followed } from '../proof/follow.ts';
 import type { ProvenForm } from '../store/form.ts';
 import type { Send } from './handlers.ts';
@@ -20,11 +22,28 @@ export const sendRecoded = async (form: ProvenForm, start: number, end: number, 
     await sendPiece(frame, send);
 };
 
-/** Throws a CleanmissError with code NOT_PROVEN before the tail, where the verdict is not good. */
-export const sendFollowed = async (followed: Followed, send: Send<Buffer>): Promise<void> => {
+/**
+ * Throws a CleanmissError before the tail: with code NOT_PROVEN where the verdict is not good, with code LATE where it is
+ * waited for at `endBy`, monotonic ms. Without one the fill's own limits end it.
+ */
+export const sendFollowed = async (
+  followed: Followed,
+  clock: Clock,
+  endBy: number | null,
+  send: Send<Buffer>,
+): Promise<void> => {
+  const pieces = followed.bytes();
   try {
-    for await (const piece of followed.bytes()) await sendPiece(piece, send);
+    for (;;) {
+      const next = endBy === null ? pieces.next() : within(clock, endBy - clock.monotonic(), pieces.next());
+      const piece = await next;
+      if (piece === undefined) throw new CleanmissError('LATE', 'upstream', 'a followed body stopped');
+      if (piece.done) return;
+      await sendPiece(piece.value, send);
+    }
   } finally {
+    // Where it waits for the fill, it ends with that.
+    void pieces.return().catch(() => undefined);
     followed.close();
   }
 };

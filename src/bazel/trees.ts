@@ -3,6 +3,7 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Digest } from '../core/digest.ts';
 import { digestKey } from '../core/digest.ts';
+import { Limiter } from '../core/limiter.ts';
 import { Lru } from '../store/lru.ts';
 import type { Blobs } from './blobs.ts';
 import { CallError, notFound } from './call-error.ts';
@@ -21,6 +22,8 @@ const MAX_DIRECTORIES = 100_000;
 /** What Trees list, by their digest: of 64 bytes and some for each file. */
 const LISTED = { maxEntries: 10_000, maxBytes: 32 * 1024 * 1024 };
 const LISTED_BYTES = 150;
+/** Directories of one walk that are obtained at the same time: as many fills as one client may have. */
+const PARALLEL = 16;
 /** Directories of one message of GetTree. */
 const PAGE = 1000;
 
@@ -38,7 +41,9 @@ export class Trees {
     const known = this.#listed.get(key);
     if (known !== undefined) return known;
     try {
-      const { root, children } = fromBinary(TreeSchema, await this.#bytes(instance, tree, caller));
+      const bytes = await this.#bytes(instance, tree, caller);
+      if (bytes === null) return null;
+      const { root, children } = fromBinary(TreeSchema, bytes);
       const directories = root === undefined ? children : [root, ...children];
       const digests = directories.flatMap(({ files }) => files.map(({ digest }) => readDigest(digest)));
       this.#listed.set(key, digests, LISTED_BYTES * digests.length);
@@ -62,13 +67,30 @@ export class Trees {
     }
   }
 
-  /** A directory and all below it, each once, from the root down. Throws NOT_FOUND where one is missing or is none. */
-  async *walk(instance: string, root: Digest, caller: Caller): AsyncGenerator<Directory[], void, void> {
+  /**
+   * A directory and all below it, each once, from the root down. Throws NOT_FOUND where one is missing or is none;
+   * `omitsAbsent`, as GetTree of REAPI does, leaves out those below the root that are nowhere.
+   */
+  async *walk(
+    instance: string,
+    root: Digest,
+    caller: Caller,
+    { omitsAbsent = false } = {},
+  ): AsyncGenerator<Directory[], void, void> {
     const seen = new Set([digestKey(root)]);
+    const limiter = new Limiter(PARALLEL);
     let level: Digest[] = [root];
     while (level.length > 0) {
-      const directories: Directory[] = [];
-      for (const digest of level) directories.push(await this.#directory(instance, digest, caller));
+      const isRoot = level[0] === root;
+      let isGivenUp = false;
+      const read = level.map((digest) =>
+        limiter.run(async () => (isGivenUp ? null : await this.#directory(instance, digest, caller))),
+      );
+      const all = await Promise.all(read).finally(() => {
+        isGivenUp = true;
+      });
+      const directories = all.filter((directory) => directory !== null);
+      if (directories.length < level.length && (isRoot || !omitsAbsent)) throw notFound('a directory is missing');
       for (let at = 0; at < directories.length; at += PAGE) yield directories.slice(at, at + PAGE);
       level = [];
       for (const { digest } of directories.flatMap((directory) => directory.directories)) {
@@ -81,8 +103,10 @@ export class Trees {
     }
   }
 
-  async #directory(instance: string, digest: Digest, caller: Caller): Promise<Directory> {
+  /** Null where it is nowhere. */
+  async #directory(instance: string, digest: Digest, caller: Caller): Promise<Directory | null> {
     const bytes = await this.#bytes(instance, digest, caller);
+    if (bytes === null) return null;
     try {
       return fromBinary(DirectorySchema, bytes);
     } catch {
@@ -90,10 +114,12 @@ export class Trees {
     }
   }
 
-  async #bytes(instance: string, digest: Digest, caller: Caller): Promise<Buffer> {
+  /** Null where it is nowhere; throws where that cannot be told, or what is there is something else. */
+  async #bytes(instance: string, digest: Digest, caller: Caller): Promise<Buffer | null> {
     if (digest.sizeBytes === 0) return Buffer.alloc(0);
     if (digest.sizeBytes > MAX_TREE_BYTES) throw notFound(`${digest.sizeBytes} bytes are too many for a tree`);
     const obtained = await this.#blobs.obtain({ instance, digest, encoding: 'identity' }, caller);
+    if (obtained.kind === 'absent') return null;
     if (obtained.kind === 'followed') throw new CallError(5, 'unreachable');
     if (obtained.kind !== 'proven') throw this.#blobs.errorOf(obtained, caller);
     const { form } = obtained;

@@ -17,7 +17,16 @@ const isOneAddress = (a: Listen, b: Listen): boolean => {
 
 const isInside = (inner: string, outer: string): boolean => `${inner}${sep}`.startsWith(outer + sep);
 
-export const conflictsOf = ({ nix, bazel, store, state, release, admin }: Config): readonly Conflict[] => {
+export const conflictsOf = ({
+  nix,
+  bazel,
+  store,
+  state,
+  release,
+  auth,
+  health,
+  admin,
+}: Config): readonly Conflict[] => {
   const found: Conflict[] = [];
   const check = (isBroken: boolean, keys: readonly string[], message: string): void => {
     if (isBroken) found.push({ keys, message });
@@ -35,8 +44,8 @@ export const conflictsOf = ({ nix, bazel, store, state, release, admin }: Config
     'without an upstream everyone who reaches this address could write: listen on a loopback address',
   );
   check(
-    !isLoopback(admin.listen.host),
-    ['admin.listen'],
+    auth.tokens === undefined && !isLoopback(admin.listen.host),
+    ['admin.listen', 'auth.tokens'],
     'without tokens everyone who reaches this address could read and change what admin shows: listen on a loopback address',
   );
   const listens = Object.entries({ admin: admin.listen, bazel: bazel.listen, nix: nix.listen });
@@ -76,5 +85,30 @@ export const conflictsOf = ({ nix, bazel, store, state, release, admin }: Config
     ['release.follow', 'release.memory'],
     'what fits into release.memory is never followed',
   );
+  check(
+    auth.writes === 'tokens' && auth.tokens === undefined,
+    ['auth.writes', 'auth.tokens'],
+    'nobody has a token to write with',
+  );
+  const { endpoint } = health.s3;
+  const isWatched = health.watch === 's3' && endpoint !== undefined;
+  check(isWatched && health.s3.buckets.length === 0, ['health.s3.buckets'], 'which buckets have to be there?');
+  check(
+    endpoint !== undefined && endpoint.path !== '',
+    ['health.s3.endpoint'],
+    'an S3 endpoint has no path: its buckets come there',
+  );
+  check(
+    health.markers !== undefined && !isWatched,
+    ['health.markers', 'health.s3.endpoint'],
+    'markers bear out what the probes say, and nothing is probed',
+  );
+  for (const [front, { upstream }] of Object.entries({ nix, bazel })) {
+    check(
+      upstream !== undefined && health.watch === 's3' && endpoint === undefined,
+      [`${front}.upstream`, 'health.watch', 'health.s3.endpoint'],
+      'nobody watches the object store behind it: name that, or say health.watch = "none"',
+    );
+  }
   return found;
 };

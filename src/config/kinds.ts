@@ -3,8 +3,12 @@
 import { X509Certificate } from 'node:crypto';
 import { resolve } from 'node:path';
 import { Type } from 'typebox';
+import { codeOf } from '../core/errors.ts';
+import { Tokens } from '../core/tokens.ts';
 import {
   parseAuthorization,
+  parseBucket,
+  parseCanaryPrefix,
   parseDuration,
   parseFollow,
   parseGrpcOrigin,
@@ -12,6 +16,7 @@ import {
   parseOrigin,
   parsePrefix,
   parseRedirectHost,
+  parseRegion,
   parseSize,
   parseTrustedKey,
 } from './parse.ts';
@@ -83,6 +88,12 @@ export const prefix = textKind('"none", or a path: "/attic"', orNone(parsePrefix
 
 export const redirectHosts = listKind('a list of "host:port"', parseRedirectHost);
 
+export const buckets = listKind('a list of bucket names', parseBucket);
+
+export const region = textKind('a region: "us-east-1"', parseRegion);
+
+export const canaryPrefix = textKind('a key prefix that ends in a slash: ".cleanmiss/"', parseCanaryPrefix);
+
 export const trustedKeys = listKind('a list of "name:base64" public keys', parseTrustedKey, (text) =>
   /:\S{60,}/.test(text) ? text.replace(/:.*/, ':***') : text,
 );
@@ -114,11 +125,22 @@ export const choice = <const Words extends string[]>(words: Words, initial: Word
   return Type.Decode(Type.Enum(words, { ...meta }), (word) => word as Words[number]);
 };
 
+/** Never shown: some paste the value where the file's name belongs. */
+const secretPath = (text: string): string => (text === 'none' ? text : '***');
+
+/** A value pasted where a file's name belongs is a path too long, or of no file: only the code, for the message repeats it. */
+const readable = (read: () => string | undefined): string | undefined => {
+  try {
+    return read();
+  } catch (error) {
+    throw new Error(`the file cannot be read: ${codeOf(error)}`);
+  }
+};
+
 /** The kinds that look at the disk. */
 export const fileKinds = (at: Surroundings) => {
   const content = (path: string): string => {
-    const file = resolve(at.cwd, path);
-    const text = at.readFile(file);
+    const text = readable(() => at.readFile(resolve(at.cwd, path)));
     if (text === undefined) throw new Error('there is no file of this name');
     return text;
   };
@@ -127,6 +149,28 @@ export const fileKinds = (at: Surroundings) => {
       if (path === '') throw new Error('no name');
       return resolve(at.cwd, path);
     }),
+    /** It is somebody else's: never made. */
+    existingDirectory: textKind(
+      '"none", or a directory',
+      orNone((path) => {
+        if (path === '') throw new Error('no name');
+        return resolve(at.cwd, path);
+      }),
+    ),
+    tokens: textKind(
+      '"none", or a file of lines "scope[,scope] name token" with the scopes read, write, quarantine, ack',
+      orNone((path) => Tokens.parse(content(path))),
+      secretPath,
+    ),
+    /** Decodes to the file's path: the S3 client reads it, and reads it again when keys are rotated. */
+    awsCredentials: textKind(
+      '"none" (the environment says), or an AWS credentials file',
+      orNone((path) => {
+        if (!/aws_secret_access_key\s*=\s*\S/.test(content(path))) throw new Error('no aws_secret_access_key is in it');
+        return resolve(at.cwd, path);
+      }),
+      secretPath,
+    ),
     /** Decodes to PEM text. */
     certificates: textKind(
       '"none", or a file of PEM certificates',
@@ -135,11 +179,10 @@ export const fileKinds = (at: Surroundings) => {
         return new X509Certificate(pem) && pem;
       }),
     ),
-    /** Never shown: some paste the value where the file's name belongs. */
     authorization: textKind(
       '"none", or a file that holds an Authorization value',
       orNone((path) => parseAuthorization(content(path))),
-      (text) => (text === 'none' ? text : '***'),
+      secretPath,
     ),
   };
 };

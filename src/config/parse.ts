@@ -107,7 +107,7 @@ export const parseGrpcOrigin = (text: string): GrpcOrigin => {
 export const parseOrigin = (text: string): Origin => {
   const [, authority = '', rest = ''] =
     /^https?:\/\/([^/?#\\]*)(.*)$/i.exec(text) ?? refuse('not an http:// or https:// URL');
-  if (/@/.test(text)) refuse('credentials do not belong into a URL: nix.credentials names a file with them');
+  if (/@/.test(text)) refuse('credentials do not belong into a URL: a key named credentials names a file with them');
   if (/[?#]/.test(rest)) refuse('it has a query or a fragment');
   const path = rest === '' || rest === '/' ? '' : parsePrefix(rest);
   return URL.canParse(text) ? { origin: new URL(text).origin, authority, path } : refuse('not a URL');
@@ -119,6 +119,16 @@ export const parsePrefix = (text: string): string => {
   const isPlain = segments.every((segment) => /^[\w.~!$&'()*+,;=:@%-]+$/.test(segment) && !/^\.\.?$/.test(segment));
   return isPlain ? `/${segments.join('/')}` : refuse('not a plain path');
 };
+
+/** As S3 names them; older ones had capitals and underscores. */
+export const parseBucket = (text: string): string =>
+  /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(text) ? text : refuse('not the name of a bucket');
+
+export const parseRegion = (text: string): string =>
+  /^[a-z0-9][a-z0-9-]{0,62}$/.test(text) ? text : refuse('not the name of a region');
+
+export const parseCanaryPrefix = (text: string): string =>
+  /^(?:[\w.-]+\/)+$/.test(text) && !/(?:^|\/)\.\.?\//.test(text) ? text : refuse('not such a prefix');
 
 export const parseTrustedKey = (text: string): TrustedKey => {
   const [, name = '', base64 = ''] = /^([^:\s]+):([A-Za-z0-9+/]+={0,2})$/.exec(text) ?? refuse('not name:base64');

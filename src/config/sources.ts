@@ -1,7 +1,7 @@
 // What the file, the environment and the flags set, weakest first, and what of it no key is called.
 
 import { resolve } from 'node:path';
-import { parse } from 'smol-toml';
+import { parse, TomlError } from 'smol-toml';
 import { Type } from 'typebox';
 import { ENV_PREFIX, type Key } from './keys.ts';
 import type { Surroundings } from './kinds.ts';
@@ -85,7 +85,8 @@ const readFile = (keys: readonly Key[], inputs: Inputs, path: string): Read => {
     return inputs.file === undefined ? { given: [], problems: [] } : failed('there is no such file');
   } catch (error) {
     // The first line only: smol-toml goes on to quote the file.
-    return failed(error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error));
+    const message = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+    return failed(error instanceof TomlError ? `line ${error.line}, column ${error.column}: ${message}` : message);
   }
 };
 

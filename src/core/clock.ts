@@ -34,3 +34,24 @@ export const pause = (clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     const timer = clock.after(ms, done);
     signal?.addEventListener('abort', done, { once: true });
   });
+
+/** What the promise resolves with, or undefined where that takes longer than `ms`. */
+export const within = async <T>(clock: Clock, ms: number, promise: Promise<T>): Promise<T | undefined> => {
+  const done = new AbortController();
+  try {
+    return await Promise.race([promise, pause(clock, Math.max(0, ms), done.signal).then(() => undefined)]);
+  } finally {
+    done.abort();
+  }
+};
+
+/** Does work that is told to end after `ms`, by a signal. */
+export const limited = async <T>(clock: Clock, ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> => {
+  const limit = new AbortController();
+  const timer = clock.after(ms, () => limit.abort());
+  try {
+    return await work(limit.signal);
+  } finally {
+    timer.cancel();
+  }
+};

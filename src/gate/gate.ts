@@ -5,10 +5,12 @@ import type { Front } from '../core/telemetry.ts';
 /** One write as a front sees it, before any of its body was read. */
 export interface Write {
   readonly front: Front;
-  /** The Nix cache or the REAPI instance: what a quarantine's scope names. */
-  readonly tenant: string;
+  /** The Nix cache or the REAPI instance: what a quarantine's scope names. Null where only the body says it. */
+  readonly tenant: string | null;
   /** HTTP method and route, or gRPC method. For log and audit; no decision rests on it. */
   readonly operation: string;
+  /** The store path or action digest that it is about, where its head says so: what to push again once writes pass. */
+  readonly subject?: string;
 }
 
 export type Decision =
@@ -16,7 +18,7 @@ export type Decision =
   | {
       readonly allow: false;
       readonly by: 'health' | 'quarantine';
-      /** The operator's reason, or the class of the fault. */
+      /** The operator's reason, the class of the fault, `state-unwritable` or `state-corrupt`. */
       readonly reason: string;
       /** Whole and fit to be shown to the person whose push it stops; constant for one state of the gate. */
       readonly sentence: string;

@@ -1,6 +1,6 @@
 // The HTTP front: reads by our own hands, writes through the gate, on one listener.
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { Clock } from '../core/clock.ts';
 import type { Access } from '../store/access.ts';
@@ -16,6 +16,8 @@ export interface NixFrontPorts {
   readonly access: Access;
   readonly release: Release;
   readonly reads: ReadPorts;
+  /** Why a request is none of those who may come here, as of a web page of somebody else's; null where it is. */
+  callerFault?(headers: IncomingHttpHeaders): string | null;
   /** Registers PUT, POST, PATCH and DELETE. */
   writes(app: FastifyInstance): void;
 }
@@ -54,9 +56,12 @@ export const nixFront = (ports: NixFrontPorts): FastifyInstance => {
   });
   app.addHook('onRequest', (request, reply, done) => {
     const fault = headFault(request.raw);
-    if (fault === null) return done();
+    const foreign = fault === null ? (ports.callerFault?.(request.headers) ?? null) : null;
+    const refusal = fault ?? foreign;
+    if (refusal === null) return done();
     reply.hijack();
-    refuse(ports.clock, request.raw, reply.raw, () => sendText(reply.raw, 400, `${fault}\n`));
+    const status = fault === null ? 403 : 400;
+    refuse(ports.clock, request.raw, reply.raw, () => sendText(reply.raw, status, `${refusal}\n`));
   });
   // Node answers 100 Continue by itself unless somebody listens; a refusal must come in its place.
   app.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>

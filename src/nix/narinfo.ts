@@ -1,5 +1,6 @@
 // Reads a narinfo as strictly as the strictest Nix, so that what we pass on is never an error in a client.
 
+import { canDecode } from '../codec/open.ts';
 import type { Encoding } from '../core/claim.ts';
 import type { Digest } from '../core/digest.ts';
 import { parseSha256 } from './hash.ts';
@@ -62,8 +63,8 @@ const readFields = (text: string): Map<string, string[]> | NarinfoFault => {
   return fields;
 };
 
-/** Parses the narinfo that was asked for under `storeHash`. */
-export const parseNarinfo = (text: string, storeHash: string): Narinfo | NarinfoFault => {
+/** Parses the narinfo that was asked for under `storeHash`. `canProve` says which encodings have a decoder here. */
+export const parseNarinfo = (text: string, storeHash: string, canProve = canDecode): Narinfo | NarinfoFault => {
   const fields = readFields(text);
   if (!(fields instanceof Map)) return fields;
   const field = (name: string): string | undefined => fields.get(name)?.[0];
@@ -89,7 +90,8 @@ export const parseNarinfo = (text: string, storeHash: string): Narinfo | Narinfo
 
   const compression = field('Compression') ?? '';
   const encoding = encodingOf(compression);
-  if (encoding === undefined) return { kind: 'unprovable', detail: `Compression ${compression || '(missing)'}` };
+  if (encoding === undefined || !canProve(encoding))
+    return { kind: 'unprovable', detail: `Compression ${compression || '(missing)'}` };
 
   const fileHash = field('FileHash');
   return {

@@ -1,8 +1,9 @@
 // Takes a NAR into our own store: proven to itself, by the file hash in its name, and kept until its narinfo comes.
 
 import type { IncomingMessage } from 'node:http';
+import { canDecode } from '../codec/open.ts';
 import type { Encoding } from '../core/claim.ts';
-import { type DepositPorts, deposit } from '../proof/deposit.ts';
+import { type DepositPorts, deposit, provableWords } from '../proof/deposit.ts';
 import { decodeNix32, isNix32Sha256 } from './nix32.ts';
 import type { PendingNars } from './pending.ts';
 import { refusal, STORED, type UploadAnswer } from './upload-answer.ts';
@@ -42,8 +43,9 @@ export const takeNar = async (
   if (fileHash === null) {
     return refusal(400, 'a NAR is put as nar/<SHA-256 of the file in Nix base 32>.nar[.<compression>]');
   }
-  if (extension !== undefined && !Object.hasOwn(EXTENSIONS, extension)) {
-    return refusal(400, `.${extension} can't be proven: use compression=none, zstd, xz, gzip or br`);
+  const named = extension !== undefined && Object.hasOwn(EXTENSIONS, extension) ? EXTENSIONS[extension] : undefined;
+  if (extension !== undefined && (named === undefined || !canDecode(named))) {
+    return refusal(400, `.${extension} can't be proven: use compression=${provableWords()}`);
   }
   const fileBytes = Number(request.headers['content-length'] ?? Number.NaN);
   if (!Number.isSafeInteger(fileBytes)) return refusal(411, 'a NAR needs its full Content-Length');
@@ -55,9 +57,7 @@ export const takeNar = async (
     bytes: uploadBody(request),
     abort: () => request.destroy(),
     encodingOf: (head) =>
-      (extension === undefined ? undefined : EXTENSIONS[extension]) ??
-      MAGICS.find(([, magic]) => head.subarray(0, magic.length).equals(magic))?.[0] ??
-      null,
+      named ?? MAGICS.find(([, magic]) => head.subarray(0, magic.length).equals(magic))?.[0] ?? null,
   });
   await ports.pending.add(cache, url, form, { fileHash, fileBytes });
   return STORED;

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import { CleanmissError, isCode } from '../core/errors.ts';
+import type { Log } from '../store/log.ts';
 import { mendCacheInfo } from './cache-infos.ts';
 import { ownInfoKey } from './own-cache.ts';
 import { keepExtra, MAX_EXTRA_BYTES } from './own-extras.ts';
@@ -11,7 +12,9 @@ import type { Target } from './target.ts';
 import { refusal, STORED, type UploadAnswer } from './upload-answer.ts';
 import { readUpload } from './upload-body.ts';
 
-export interface OwnUploadPorts extends OwnNarPorts, OwnNarinfoPorts {}
+export interface OwnUploadPorts extends OwnNarPorts, OwnNarinfoPorts {
+  readonly log: Log;
+}
 
 const MAX_NARINFO_BYTES = 1024 * 1024;
 
@@ -53,6 +56,7 @@ export const takeUpload = async (
     if (error instanceof CleanmissError && error.code === 'WRONG_UPLOAD') return refusal(400, error.message);
     // Never a 5xx: it makes Nix send the body again and again, and Nix 2.8 hang.
     if (isCode(error, 'BUSY') || isCode(error, 'DISK')) {
+      ports.log.warn({ err: error, url: request.url }, 'nix: an upload that the store cannot take now');
       return refusal(403, 'the store has no room for this now; nothing was stored');
     }
     throw error;

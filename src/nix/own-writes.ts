@@ -34,7 +34,10 @@ export const ownWrites =
           if (!isInvited) return refuse(ports.clock, request, response, send);
           if (!request.readableEnded) drain(ports.clock, request);
           send();
-        } catch {
+        } catch (err) {
+          // A client that broke off is no fault of ours.
+          if (!request.destroyed || request.complete)
+            ports.log.warn({ err, url: request.url }, 'nix: an upload failed');
           response.destroy();
         }
       },

@@ -16,7 +16,7 @@ export interface FormSend {
   refill(): Promise<Obtained>;
 }
 
-/** Resolves when the response has ended or its connection is gone. */
+/** Resolves when the response has ended or its connection is gone. Rejects where no byte of it can be had: nothing has left then. */
 export const sendForm = async (request: IncomingMessage, response: ServerResponse, send: FormSend): Promise<void> => {
   const { form } = send;
   const etag = `"${form.fileHash}"`;
@@ -30,16 +30,18 @@ export const sendForm = async (request: IncomingMessage, response: ServerRespons
       return sendMiss(response);
     case 'range':
       if (!send.mayRange) return sendMiss(response);
-      response.writeHead(206, {
+      return await sendBytes(request, response, send, answer.range, 206, {
         ...NAR_HEADERS,
         etag,
         'content-length': answer.range.end - answer.range.start,
         'content-range': `bytes ${answer.range.start}-${answer.range.end - 1}/${form.fileBytes}`,
       });
-      return await sendBytes(request, response, send, answer.range);
     case 'whole':
-      response.writeHead(200, { ...NAR_HEADERS, etag, 'content-length': form.fileBytes });
-      return await sendBytes(request, response, send, { start: 0, end: form.fileBytes });
+      return await sendBytes(request, response, send, { start: 0, end: form.fileBytes }, 200, {
+        ...NAR_HEADERS,
+        etag,
+        'content-length': form.fileBytes,
+      });
   }
 };
 
@@ -76,23 +78,35 @@ const sendBytes = async (
   response: ServerResponse,
   { form, refill }: FormSend,
   { start, end }: ByteRange,
+  status: number,
+  headers: Headers,
 ): Promise<void> => {
-  if (request.method === 'HEAD') response.end();
-  else if (form.body !== undefined) response.end(form.body.subarray(start, end));
-  else await sendPieces(response, mended(form, start, end, refill));
+  const isHead = request.method === 'HEAD';
+  if (!isHead && form.body === undefined) {
+    return await sendStream(response, status, headers, mended(form, start, end, refill));
+  }
+  response.writeHead(status, headers);
+  response.end(isHead ? undefined : form.body?.subarray(start, end));
 };
+
+type Headers = Readonly<Record<string, string | number | string[]>>;
 
 /** The head leaves with the first bytes: what fails before them rejects, and can be answered otherwise. Later, it cuts. */
 export const sendStream = async (
   response: ServerResponse,
   status: number,
-  headers: Readonly<Record<string, string | string[]>>,
+  headers: Headers,
   bytes: AsyncIterable<Buffer>,
 ): Promise<void> => {
   const pieces = bytes[Symbol.asyncIterator]();
-  const first = await pieces.next();
-  response.writeHead(status, headers);
-  await sendPieces(response, begunWith(first, pieces));
+  try {
+    const first = await pieces.next();
+    response.writeHead(status, headers);
+    await sendPieces(response, begunWith(first, pieces));
+  } finally {
+    // Of a client that left before the second piece was asked for, nobody else ends the source.
+    await pieces.return?.();
+  }
 };
 
 async function* begunWith(

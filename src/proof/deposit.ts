@@ -1,5 +1,6 @@
 // Takes an upload whose digest nobody told us yet: proves that its bytes are what its file hash names, and measures what they decode to.
 
+import { canDecode } from '../codec/open.ts';
 import type { Encoding } from '../core/claim.ts';
 import type { Clock } from '../core/clock.ts';
 import { CleanmissError } from '../core/errors.ts';
@@ -32,6 +33,9 @@ export interface DepositPorts {
 
 /** The longest magic is a NAR's own: 21 bytes. */
 const HEAD_BYTES = 32;
+
+/** What Nix calls the encodings that have a decoder here. */
+export const provableWords = (): string => `none, zstd, ${canDecode('xz') ? 'xz, ' : ''}gzip or br`;
 
 const wrong = (message: string) => new CleanmissError('WRONG_UPLOAD', 'client', message);
 
@@ -87,6 +91,7 @@ async function* withHead(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer, 
 
 const openMeter = (upload: Deposit, head: Buffer, maxDecodedBytes: number) => {
   const encoding = upload.encodingOf(head);
-  if (encoding === null) throw wrong('the body is in no encoding that can be proven: use none, zstd, xz, gzip or br');
+  if (encoding === null || !canDecode(encoding))
+    throw wrong(`the body is in no encoding that can be proven: use ${provableWords()}`);
   return { encoding, meter: new Meter(encoding, maxDecodedBytes) };
 };

@@ -45,6 +45,11 @@ export class Suspects {
     return this.#held.size;
   }
 
+  /** The newest, at most so many. */
+  list(limit: number): readonly Suspect[] {
+    return [...this.#held.values()].sort((a, b) => b.since - a.since).slice(0, limit);
+  }
+
   /** The suspect that answers this claim now; undefined where there is none, or where it is due to be tried again. */
   find(claim: Claim): Suspect | undefined {
     const held = this.#held.get(claimKey(claim));

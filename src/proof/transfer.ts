@@ -72,7 +72,7 @@ export const transfer = async (
   } catch (error) {
     if (outer.aborted) return failed(unavailable('aborted'));
     // A body that is made from a form of ours.
-    if (isCode(error, 'ROT')) return failed(unavailable('disk'));
+    if (isCode(error, 'ROT')) return failed(unavailable('disk', messageOf(error)));
     // One that is decoded on its way here: what was cut is the transfer's fault, anything else the body's.
     if (error instanceof DecodeError && error.fault !== 'incomplete') {
       const end = failed(into.prover.refute(error));
@@ -138,10 +138,12 @@ const take = async ({ prover, spool }: TransferInto, bytes: Buffer): Promise<Fai
 
 /** What our own disk, memory or decoder says of a body, which says nothing of the upstream's. */
 export const ownFailure = (error: unknown): Failure => {
-  if (isCode(error, 'DISK')) return unavailable('disk');
-  if (isCode(error, 'BUSY')) return unavailable('busy');
-  return unavailable('unprovable', error instanceof Error ? error.message : String(error));
+  if (isCode(error, 'DISK')) return unavailable('disk', messageOf(error));
+  if (isCode(error, 'BUSY')) return unavailable('busy', messageOf(error));
+  return unavailable('unprovable', messageOf(error));
 };
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** A fetch that does not heed its signal must not hold the fill. */
 const untilAborted = <T>(promise: Promise<T>, signal: AbortSignal): Promise<T> =>

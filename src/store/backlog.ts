@@ -18,7 +18,9 @@ interface Job {
 export class Backlog {
   readonly #bounds: BacklogBounds;
   readonly #onError: (error: unknown) => void;
-  readonly #waitingJobs: Job[] = [];
+  #waitingJobs: Job[] = [];
+  /** Where the first that waits stands: `shift` would move all others, tens of thousands at times. */
+  #head = 0;
   #jobs = 0;
   #bytes = 0;
   #running = 0;
@@ -59,11 +61,16 @@ export class Backlog {
 
   #start(): void {
     while (this.#running < PARALLEL) {
-      const job = this.#waitingJobs.shift();
-      if (job === undefined) return;
+      const job = this.#waitingJobs[this.#head];
+      if (job === undefined) break;
+      this.#head++;
       this.#running++;
       void this.#run(job);
     }
+    // At most as many are moved as were taken since the last time.
+    if (this.#head < Math.max(64, this.#waitingJobs.length / 2)) return;
+    this.#waitingJobs = this.#waitingJobs.slice(this.#head);
+    this.#head = 0;
   }
 
   async #run(job: Job): Promise<void> {

@@ -18,6 +18,8 @@ export interface DiskFormParts {
   readonly path: string;
   /** Called when the disk no longer holds what was proven, before the ROT error is thrown. */
   readonly onRot: () => void;
+  /** The same when the disk does not say what it holds: it may still be right. */
+  readonly onUnreadable: () => void;
 }
 
 export class DiskForm implements Form {
@@ -77,7 +79,9 @@ export class DiskForm implements Form {
       return await this.#parts.files.open(this.#parts.path, 'r');
     } catch (error) {
       if (isLost(error)) throw this.#rot('its file is gone', error);
-      throw asDiskError('cannot open a form', error);
+      const fault = asDiskError('cannot open a form', error);
+      // Too many open files are no fault of this one's.
+      throw fault.code === 'BUSY' ? fault : this.#unreadable('it cannot be opened', error);
     }
   }
 
@@ -87,8 +91,7 @@ export class DiskForm implements Form {
     const reading = readWhole(file, mib, index * MIB).then(
       (bytes) => (bytes === mib.length ? mib : undefined),
       (error: unknown) => {
-        if (isLost(error)) throw this.#rot(`MiB ${index} cannot be read`, error);
-        throw asDiskError('cannot read a form', error);
+        throw this.#unreadable(`MiB ${index} cannot be read`, error);
       },
     );
     reading.catch(() => undefined);
@@ -97,6 +100,16 @@ export class DiskForm implements Form {
 
   #rot(what: string, cause?: unknown): CleanmissError {
     this.#parts.onRot();
+    return this.#fault(what, cause);
+  }
+
+  #unreadable(what: string, cause: unknown): CleanmissError {
+    this.#parts.onUnreadable();
+    return this.#fault(what, cause);
+  }
+
+  /** One code for both: whoever reads goes on with a refill, or ends. */
+  #fault(what: string, cause: unknown): CleanmissError {
     return new CleanmissError('ROT', 'self', `form ${formName(this.digest, this.encoding)}: ${what}`, cause);
   }
 }

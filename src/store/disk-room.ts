@@ -3,6 +3,7 @@
 import { CleanmissError } from '../core/errors.ts';
 import { asDiskError, type Files } from './files.ts';
 import { MIB } from './form.ts';
+import type { Log } from './log.ts';
 
 /**
  * At 1 GB/s a look at the file system every 64 ms, for 50 µs each. In between, and with 64 spools of which each may
@@ -58,6 +59,17 @@ export class DiskRoom {
       this.#looking = undefined;
     });
     await this.#looking;
+  }
+
+  /** Once, at the start: with all `heldBytes` gone there would still be no room, so every large body will be a miss. */
+  async warnIfHopeless(heldBytes: number, log: Log): Promise<void> {
+    const { dir, freeBytesFloor } = this.#parts;
+    if (freeBytesFloor === 0) return;
+    const shortBytes = await this.#shortBytes();
+    if (shortBytes <= heldBytes) return;
+    const message =
+      'the file system has too little free for the store: only small bodies are kept, and in memory alone';
+    log.warn({ dir, shortBytes, freeBytesFloor }, message);
   }
 
   async #look(): Promise<void> {

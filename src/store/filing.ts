@@ -1,6 +1,7 @@
 // Turns a spool whose verdict is good into a form: the one way in which bytes become held.
 
 import { hash } from 'node:crypto';
+import { unlink } from 'node:fs/promises';
 import type { Encoding } from '../core/claim.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Digest } from '../core/digest.ts';
@@ -61,11 +62,12 @@ export class Filing {
   }
 
   /**
-   * In the turn of `name`, under which nothing is held. Rejects with code DISK when it cannot be kept: the spool can
-   * still be read then. Durable, it is on disk, whatever its size, when this resolves. The caller discards the spool.
+   * In the turn of `name`, under which nothing is held that will do; what will not is replaced, and stays when that fails.
+   * Rejects with code DISK when it cannot be kept: the spool can still be read then. Durable, it is on disk, whatever its
+   * size, when this resolves. The caller discards the spool.
    */
   async file(name: string, spool: StoreSpool, proof: Proof, isDurable: boolean): Promise<ProvenForm> {
-    const { clock, maxBytes } = this.#parts;
+    const { clock, held, maxBytes } = this.#parts;
     const footer: Footer = { ...proof, fileBytes: spool.bytes, mibHashes: spool.mibHashes };
     refuseOtherBytes(footer);
     const end = encodeFooter(footer);
@@ -73,12 +75,12 @@ export class Filing {
     if (diskBytes > maxBytes)
       throw new CleanmissError('DISK', 'self', `${diskBytes} bytes for one form, of ${maxBytes} for all`);
     const { fileHash } = proof;
-    const entry: Entry = { name, diskBytes, stampedAtMs: clock.now(), pending: undefined, fileHash };
+    const older = held.index.get(name);
+    const entry: Entry = { name, diskBytes, stampedAtMs: clock.now(), pending: undefined, fileHash, older };
     const body = spool.memoryBody;
-    const syncs = isDurable ? this.#parts.syncs : undefined;
     return body === undefined
-      ? await this.#fileLarge(entry, footer, spool, end, syncs)
-      : await this.#fileSmall(entry, footer, body, end, syncs);
+      ? await this.#fileLarge(entry, footer, spool, end, isDurable)
+      : await this.#fileSmall(entry, footer, body, end, isDurable);
   }
 
   async #fileLarge(
@@ -86,31 +88,21 @@ export class Filing {
     footer: Footer,
     spool: StoreSpool,
     end: Buffer,
-    syncs: DirectorySyncs | undefined,
+    isDurable: boolean,
   ): Promise<ProvenForm> {
-    const { formsDir, held } = this.#parts;
-    await spool.finish(end, syncs !== undefined);
-    try {
-      await moveInto(spool.path, formPath(formsDir, entry.name), syncs);
-    } catch (error) {
-      throw asDiskError('cannot file a form', error);
-    }
+    const { held, syncs } = this.#parts;
+    await spool.finish(end, isDurable);
+    await this.#publish(entry, isDurable, (path) => moveInto(spool.path, path, { syncs, isDurable }));
     const form = held.diskForm(entry, footer);
     held.admit(entry, form);
     return form;
   }
 
-  async #fileSmall(
-    entry: Entry,
-    footer: Footer,
-    body: Buffer,
-    end: Buffer,
-    syncs: DirectorySyncs | undefined,
-  ): Promise<ProvenForm> {
+  async #fileSmall(entry: Entry, footer: Footer, body: Buffer, end: Buffer, isDurable: boolean): Promise<ProvenForm> {
     const { behind, held } = this.#parts;
     const form = asProven(new MemoryForm(footer, body));
-    if (syncs !== undefined) {
-      await this.#write(entry, [body, end], syncs);
+    if (isDurable) {
+      await this.#write(entry, [body, end], true);
     } else {
       entry.pending = form;
       void behind.add(entry.diskBytes, () => this.#writeBehind(entry, [body, end]));
@@ -119,11 +111,22 @@ export class Filing {
     return form;
   }
 
-  async #write(entry: Entry, pieces: readonly Buffer[], syncs: DirectorySyncs | undefined): Promise<void> {
-    const { files, formsDir, newFile } = this.#parts;
+  #write(entry: Entry, pieces: readonly Buffer[], isDurable: boolean): Promise<void> {
+    const { files, newFile, syncs } = this.#parts;
+    return this.#publish(entry, isDurable, (path) =>
+      publish({ files, temporary: newFile(), path, pieces, syncs, isDurable }),
+    );
+  }
+
+  async #publish(entry: Entry, isDurable: boolean, action: (path: string) => Promise<void>): Promise<void> {
+    const path = formPath(this.#parts.formsDir, entry.name);
     try {
-      await publish({ files, temporary: newFile(), path: formPath(formsDir, entry.name), pieces, syncs });
+      await action(path);
+      entry.older = undefined;
+      entry.isUnsynced = !isDurable;
     } catch (error) {
+      // Renamed and not synced, it would be found after a restart though its keep was refused.
+      if (entry.older === undefined) await unlink(path).catch(() => undefined);
       throw asDiskError('cannot file a form', error);
     }
   }
@@ -134,7 +137,7 @@ export class Filing {
       // Before its turn: making room may want the turn of this very form, to evict it.
       await room.allow(entry.diskBytes);
       await turns.run(entry.name, async () => {
-        if (held.index.get(entry.name) === entry) await this.#write(entry, pieces, undefined);
+        if (held.index.get(entry.name) === entry) await this.#write(entry, pieces, false);
         entry.pending = undefined;
       });
       this.#isDiskFailing = false;

@@ -46,8 +46,11 @@ export const footerBytes = (tail: Buffer, diskBytes: number): number | undefined
   const trailer = tail.subarray(-TRAILER_BYTES);
   if (trailer.length < TRAILER_BYTES || !trailer.subarray(-magic.length).equals(magic)) return undefined;
   const jsonBytes = trailer.readUInt32BE(0);
-  const bytes = trailer.readUInt32BE(4) * HASH_BYTES + jsonBytes + TRAILER_BYTES;
-  return jsonBytes > MAX_JSON_BYTES || bytes > diskBytes ? undefined : bytes;
+  const mibs = trailer.readUInt32BE(4);
+  // Both counts may have rotted: a footer of gigabytes would be out of memory's reach, and the form unreadable for ever.
+  if (jsonBytes > MAX_JSON_BYTES || mibs > Math.ceil(diskBytes / MIB)) return undefined;
+  const bytes = mibs * HASH_BYTES + jsonBytes + TRAILER_BYTES;
+  return bytes > diskBytes ? undefined : bytes;
 };
 
 /** `footer` as `footerBytes` measured it. Undefined when it is not what this file must have. */

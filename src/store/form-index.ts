@@ -12,6 +12,12 @@ export interface Entry {
   pending: ProvenForm | undefined;
   /** Known once the form was kept or loaded by this process. */
   fileHash: string | undefined;
+  /** Its file was not synced: what must outlive a loss of power is written anew. One of an earlier process had its time. */
+  isUnsynced?: boolean;
+  /** Monotonic ms up to which it is not found, as the disk did not give its bytes. Its file stays: it may be right. */
+  unreadableUntilMs?: number;
+  /** What had the name before, and could not be read, until this one's file has taken the place of that. */
+  older?: Entry | undefined;
 }
 
 export class FormIndex {

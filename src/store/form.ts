@@ -22,7 +22,8 @@ export interface Form {
   /**
    * Encoded bytes [start, end), in pieces of at most one MiB, each checked against its MiB's recorded hash before
    * it is yielded. Throws a CleanmissError with code ROT when the disk no longer holds what was proven (the form is
-   * dropped from the store then). Whoever iterates either finishes or calls `return`, which closes the file.
+   * dropped from the store then), or does not give it (the form is not found for a minute). Whoever iterates either
+   * finishes or calls `return`, which closes the file.
    */
   read(start: number, end: number): AsyncGenerator<Buffer, void, void>;
   /**

@@ -32,7 +32,7 @@ export const settleFormat = async (dir: string): Promise<'new' | 'same' | 'older
         'run the version that wrote it, or empty the directory',
     );
   try {
-    const isEmpty = found === undefined && !(await readdir(dir)).some((name) => name === 'forms' || name === 'records');
+    const isEmpty = found === undefined && !(await readdir(dir)).some((name) => /^(forms|records|ledger)$/.test(name));
     const temporary = `${path}.new`;
     await rm(temporary, { force: true });
     await publish({
@@ -41,6 +41,7 @@ export const settleFormat = async (dir: string): Promise<'new' | 'same' | 'older
       path,
       pieces: [Buffer.from(`${FORMAT}\n`)],
       syncs: new DirectorySyncs(),
+      isDurable: true,
     });
     return isEmpty ? 'new' : 'older';
   } catch (error) {

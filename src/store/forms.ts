@@ -124,7 +124,8 @@ export class FormStore {
     await this.#filing.prepare(name, spool, isDurable);
     const form = await this.#turns.run(name, async () => {
       const held = await this.#held.confirm(name);
-      return held ?? (await this.#filing.file(name, spool, proof, isDurable));
+      const isEnough = !isDurable || this.#held.isSynced(name);
+      return held.kind === 'held' && isEnough ? held.form : await this.#filing.file(name, spool, proof, isDurable);
     });
     await spool.discard();
     return form;
@@ -146,6 +147,11 @@ export class FormStore {
   /** Whether other bytes were held under this digest and encoding within the last `ms`. Forgotten at a restart. */
   replacedWithin(digest: Digest, encoding: Encoding, ms: number): boolean {
     return this.#held.replacedWithin(formName(digest, encoding), ms);
+  }
+
+  /** Room for files of others on the same file system: asked before `bytes` are written. Rejects with code DISK at the floor. */
+  allow(bytes: number): Promise<void> {
+    return this.#room.allow(bytes);
   }
 
   stats(): FormStats {
@@ -178,9 +184,12 @@ export class FormStore {
   async #scan(): Promise<void> {
     await emptyDirectory(this.#spoolDir, (name) => /^\d+\.(spool|form)$/.test(name));
     await mkdir(this.#formsDir, { recursive: true });
-    if (this.#options.durable) await new DirectorySyncs().sync(this.#options.dir);
+    const syncs = new DirectorySyncs();
+    // Also of what an earlier process made and did not sync: durable keeps rest on it.
+    for (const dir of [this.#options.dir, this.#formsDir]) await syncs.sync(dir);
     for (const { name, diskBytes, usedAtMs } of await scanForms(this.#formsDir))
       await this.#held.found(name, diskBytes, usedAtMs);
+    await this.#room.warnIfHopeless(this.#held.index.bytes, this.#options.log);
   }
 
   #refuseIfClosed(): void {

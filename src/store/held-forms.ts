@@ -15,6 +15,7 @@ import type { Log } from './log.ts';
 import { Lru } from './lru.ts';
 import { MemoryForm } from './memory-form.ts';
 import { ReplacedForms } from './replaced-forms.ts';
+import { SeldomLog } from './seldom.ts';
 import type { Turns } from './turns.ts';
 
 /** How stale the use times on disk may be: after a restart, eviction errs by as much. */
@@ -23,6 +24,8 @@ const STAMP_EVERY_MS = 3_600_000;
 const STAMP_BELOW_JOBS = 64;
 /** Footers of large forms, 32 bytes a MiB: 16 MiB know 512 GiB. Their objects add 32768 * 600 bytes = 20 MB at most. */
 const FOOTERS = { maxEntries: 32_768, maxBytes: 16 * MIB };
+/** How long a form is a miss whose bytes the disk did not give: then it may have come to itself. */
+const UNREADABLE_MS = 60_000;
 /** What a form in memory takes besides its body: object, digest, strings, a slot in the map. */
 const FORM_OVERHEAD_BYTES = 512;
 
@@ -31,6 +34,14 @@ const FORM_OVERHEAD_BYTES = 512;
  * will be, MiB by MiB, before they leave.
  */
 export const asProven = (form: Form): ProvenForm => form as ProvenForm;
+
+/** What a look at a form's file came to. `damaged`: it is dropped. `unreadable`: nothing is known of its bytes. */
+export type Confirmed =
+  | { readonly kind: 'held'; readonly form: ProvenForm }
+  | { readonly kind: 'absent' | 'damaged' | 'unreadable' };
+
+/** The bytes of an identity form are its digest's: no others can ever stand under its name. */
+const isReplaceable = (name: string): boolean => !name.endsWith('.identity');
 
 export interface HeldFormsParts {
   readonly formsDir: string;
@@ -54,14 +65,16 @@ export class HeldForms {
   readonly #small: Lru<ProvenForm>;
   readonly #large = new Lru<ProvenForm>(FOOTERS);
   /** Askers of one form share one look at the disk. */
-  readonly #loading = new Map<Entry, Promise<ProvenForm | undefined>>();
+  readonly #loading = new Map<Entry, Promise<Confirmed>>();
   readonly #replaced: ReplacedForms;
+  readonly #unreadableLog: Log;
 
   constructor(parts: HeldFormsParts) {
     this.#parts = parts;
     this.index = new FormIndex(parts.maxBytes);
     this.#small = new Lru({ maxEntries: Number.POSITIVE_INFINITY, maxBytes: parts.memoryBytes });
     this.#replaced = new ReplacedForms(parts.clock);
+    this.#unreadableLog = new SeldomLog(parts.clock, parts.log);
   }
 
   has(name: string): boolean {
@@ -72,16 +85,26 @@ export class HeldForms {
     const entry = this.index.touch(name);
     if (entry !== undefined) this.#stamp(entry);
     const known = this.#small.get(name) ?? this.#large.get(name) ?? entry?.pending;
-    return known ?? (entry && this.#load(entry));
+    if (known !== undefined || entry === undefined || this.#isUnreadable(entry)) return known;
+    const loaded = await this.#load(entry);
+    return loaded.kind === 'held' ? loaded.form : undefined;
   }
 
-  /** The form whose file is whole, as far as `find` would know without memory; else its name is free afterwards. */
-  async confirm(name: string): Promise<ProvenForm | undefined> {
+  /** Whether what is held under the name would outlive a loss of power. */
+  isSynced(name: string): boolean {
+    const entry = this.index.get(name);
+    return entry !== undefined && entry.pending === undefined && entry.isUnsynced !== true;
+  }
+
+  /**
+   * The form whose file is whole, as far as `find` would know without memory. One that is unreadable keeps its entry and
+   * its file until another has taken their place: out of file descriptors, say, it is still the only copy.
+   */
+  async confirm(name: string): Promise<Confirmed> {
     const entry = this.index.touch(name);
-    if (entry === undefined) return undefined;
-    const form = entry.pending ?? (await this.#load(entry));
-    if (form === undefined) void this.remove(entry);
-    return form;
+    if (entry === undefined) return { kind: 'absent' };
+    if (entry.pending !== undefined) return { kind: 'held', form: entry.pending };
+    return this.#isUnreadable(entry) ? { kind: 'unreadable' } : await this.#load(entry);
   }
 
   /** A form's file at the start, least recently used first. Resolves when what there is no room for is gone. */
@@ -93,22 +116,25 @@ export class HeldForms {
 
   /** Takes in a form that has its file, or (`entry.pending`) is about to get it. */
   admit(entry: Entry, form: ProvenForm): void {
-    for (const gone of this.index.add(entry)) void this.#goes(gone);
+    this.#evict(this.index.add(entry));
     this.#remember(entry.name, form);
-    // The bytes of an identity form are its digest's: no others can ever stand under its name.
-    if (form.encoding !== 'identity') this.#replaced.kept(entry.name, form.fileHash);
+    if (isReplaceable(entry.name)) this.#replaced.kept(entry.name, form.fileHash);
   }
 
   diskForm(entry: Entry, footer: Footer): ProvenForm {
     const { files, formsDir } = this.#parts;
     const path = formPath(formsDir, entry.name);
-    return asProven(new DiskForm(footer, { files, path, onRot: () => void this.remove(entry) }));
+    const onRot = () => void this.remove(entry);
+    const onUnreadable = () => this.#doubt(entry);
+    return asProven(new DiskForm(footer, { files, path, onRot, onUnreadable }));
   }
 
-  /** The disk would not take it: it stays as long as memory has room. */
-  disown(entry: Entry): Promise<void> {
-    this.index.remove(entry);
-    return this.#unlink(entry.name);
+  /** The disk would not take it: it stays as long as memory has room. What it was to replace has its file still. */
+  async disown(entry: Entry): Promise<void> {
+    const { older } = entry;
+    const isCurrent = this.index.remove(entry);
+    if (isCurrent && older !== undefined) this.#evict(this.index.add(older));
+    else await this.#unlink(entry.name);
   }
 
   /** Nothing, if another entry has its name by now. Resolves when the file is gone; nobody need wait. */
@@ -140,7 +166,19 @@ export class HeldForms {
     this.#large.clear();
   }
 
-  #load(entry: Entry): Promise<ProvenForm | undefined> {
+  #isUnreadable({ unreadableUntilMs }: Entry): boolean {
+    return unreadableUntilMs !== undefined && this.#parts.clock.monotonic() < unreadableUntilMs;
+  }
+
+  /** A miss for a while: then whoever has an upstream fetches it anew, and keeping it replaces the file. */
+  #doubt(entry: Entry): void {
+    if (this.index.get(entry.name) !== entry) return;
+    entry.unreadableUntilMs = this.#parts.clock.monotonic() + UNREADABLE_MS;
+    this.#large.delete(entry.name);
+    this.#unreadableLog.warn({ form: entry.name }, 'a form cannot be read now');
+  }
+
+  #load(entry: Entry): Promise<Confirmed> {
     let loading = this.#loading.get(entry);
     if (loading === undefined) {
       loading = this.#loadNow(entry).finally(() => this.#loading.delete(entry));
@@ -149,19 +187,19 @@ export class HeldForms {
     return loading;
   }
 
-  async #loadNow(entry: Entry): Promise<ProvenForm | undefined> {
+  async #loadNow(entry: Entry): Promise<Confirmed> {
     const { files, formsDir, log } = this.#parts;
     const { name, diskBytes } = entry;
     const loaded = await loadForm(files, { path: formPath(formsDir, name), name, diskBytes });
     const isCurrent = this.index.get(name) === entry;
     if (loaded.kind === 'unreadable') {
-      log.warn({ form: name, err: loaded.error }, 'a form cannot be read now');
-      return undefined;
+      this.#unreadableLog.warn({ form: name, err: loaded.error }, 'a form cannot be read now');
+      return { kind: 'unreadable' };
     }
     if (loaded.kind === 'damaged') {
       if (isCurrent) log.warn({ form: name, reason: loaded.reason }, 'a form on disk is damaged, and dropped');
       void this.remove(entry);
-      return undefined;
+      return { kind: 'damaged' };
     }
     entry.fileHash = loaded.footer.fileHash;
     const form =
@@ -169,12 +207,21 @@ export class HeldForms {
         ? this.diskForm(entry, loaded.footer)
         : asProven(new MemoryForm(loaded.footer, loaded.body));
     if (isCurrent) this.#remember(name, form);
-    return form;
+    return { kind: 'held', form };
   }
 
   #remember(name: string, form: ProvenForm): void {
     if (form.body !== undefined) this.#small.set(name, form, form.body.length + FORM_OVERHEAD_BYTES);
     else this.#large.set(name, form, 32 * Math.ceil(form.fileBytes / MIB));
+  }
+
+  /** One job for all: one body may cost tens of thousands of others, and whoever keeps the next waits for few jobs. */
+  #evict(gone: readonly Entry[]): void {
+    if (gone.length === 0) return;
+    for (const entry of gone) this.#forget(entry);
+    void this.#parts.behind.add(0, async () => {
+      for (const { name } of gone) await this.#unlink(name);
+    });
   }
 
   /** For an entry that has left the index: forgotten at once, so that a newer one is not mixed up with it. */
@@ -186,7 +233,7 @@ export class HeldForms {
   #forget({ name, fileHash }: Entry): void {
     this.#small.delete(name);
     this.#large.delete(name);
-    if (fileHash !== undefined) this.#replaced.left(name, fileHash);
+    if (fileHash !== undefined && isReplaceable(name)) this.#replaced.left(name, fileHash);
   }
 
   /** A few at a time: one large form may cost thousands of small ones, and reads wait for the same four threads. */

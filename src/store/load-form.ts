@@ -19,8 +19,11 @@ export type Loaded =
 /** The footer of 2 GiB: one read for all but the very largest. A small form is read with its body. */
 const TAIL_BYTES = 64 * 1024;
 
-/** Whether the bytes behind an error of the file system are lost, and not just out of reach for now. */
-export const isLost = (error: unknown): boolean => isCode(error, 'ENOENT') || isCode(error, 'EIO');
+/**
+ * Whether the bytes behind an error of the file system are lost, and not just out of reach for now. EIO is no such word: a
+ * cable or a network disk that comes back says it too, and without an upstream this may be the only copy.
+ */
+export const isLost = (error: unknown): boolean => isCode(error, 'ENOENT');
 
 export interface FormFile {
   readonly path: string;
@@ -35,7 +38,7 @@ export const loadForm = async (files: Files, form: FormFile): Promise<Loaded> =>
     return await load(file, form);
   } catch (error) {
     if (!isLost(error)) return { kind: 'unreadable', error };
-    return { kind: 'damaged', reason: isCode(error, 'ENOENT') ? 'missing' : 'unreadable' };
+    return { kind: 'damaged', reason: 'missing' };
   } finally {
     await file?.close();
   }

@@ -6,7 +6,7 @@ import { isLost } from './load-form.ts';
 import { parseRecord, type Row } from './record-file.ts';
 
 export type LoadedRecord =
-  | { readonly kind: 'row'; readonly row: Row; readonly bytes: number }
+  | { readonly kind: 'row'; readonly row: Row; readonly bytes: number; readonly usedAtMs: number }
   /** Missing, damaged, foreign or too long: its file is to be removed. */
   | { readonly kind: 'none' }
   | { readonly kind: 'unreadable'; readonly error: unknown };
@@ -15,11 +15,11 @@ export const loadRecord = async (files: Files, path: string, name: string, maxBy
   try {
     const file = await files.open(path, 'r');
     try {
-      const { size } = await file.stat();
+      const { size, mtimeMs } = await file.stat();
       if (size > maxBytes) return { kind: 'none' };
       const bytes = Buffer.allocUnsafeSlow(size);
       const row = parseRecord(bytes.subarray(0, await readWhole(file, bytes, 0)), name);
-      return row === undefined ? { kind: 'none' } : { kind: 'row', row, bytes: size };
+      return row === undefined ? { kind: 'none' } : { kind: 'row', row, bytes: size, usedAtMs: mtimeMs };
     } finally {
       await file.close();
     }

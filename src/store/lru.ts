@@ -29,6 +29,11 @@ export class Lru<V> {
   }
 
   /** Does not count as use. */
+  /** From the one used longest ago on. */
+  *values(): Generator<V, void, void> {
+    for (const { value } of this.#items.values()) yield value;
+  }
+
   has(key: string): boolean {
     return this.#items.has(key);
   }

@@ -1,12 +1,13 @@
 // One owner per directory: taken at start, freed by the kernel when the process ends, however it ends.
 
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { CleanmissError } from '../core/errors.ts';
 import { asDiskError } from './files.ts';
+import { makeDirectory } from './make-directory.ts';
 
 export interface Ownership {
   /** Lets the next owner in. Idempotent. */
@@ -30,7 +31,7 @@ const owned = new Set<DatabaseSync>();
 export const ownDirectory = async (dir: string, clock: Clock = systemClock): Promise<Ownership> => {
   const note = join(dir, 'OWNER');
   try {
-    await mkdir(dir, { recursive: true });
+    await makeDirectory(dir);
   } catch (error) {
     throw asDiskError(`cannot make ${dir}`, error);
   }

@@ -1,6 +1,6 @@
 // The files of records: written, read, removed, and kept few enough. Each changes only in the turn of its name.
 
-import { lstat, readdir, unlink } from 'node:fs/promises';
+import { lstat, readdir, unlink, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isCode } from '../core/errors.ts';
 import { DirectorySyncs } from './directory-syncs.ts';
@@ -34,10 +34,6 @@ export class RecordFiles {
     this.#parts = parts;
   }
 
-  get count(): number {
-    return this.#names.count;
-  }
-
   has(name: string): boolean {
     return this.#names.has(name);
   }
@@ -47,6 +43,8 @@ export class RecordFiles {
     const { dir } = this.#parts;
     await emptyDirectory(join(dir, 'tmp'), (name) => /^\d+\.json$/.test(name));
     await this.#syncs.sync(dirname(dir));
+    // A directory may be in it whose making was never synced.
+    await this.#syncs.sync(dir);
     for (const shard of await readShards(dir))
       for (const file of await readdir(join(dir, shard)))
         if (isRecordName(file) && file.startsWith(shard)) this.#names.add(file.slice(0, 64));
@@ -65,8 +63,7 @@ export class RecordFiles {
     const { dir, files } = this.#parts;
     const temporary = join(dir, 'tmp', `${++this.#filesMade}.json`);
     try {
-      const syncs = isDurable ? this.#syncs : undefined;
-      await publish({ files, temporary, path: this.#path(name), pieces: [bytes], syncs });
+      await publish({ files, temporary, path: this.#path(name), pieces: [bytes], syncs: this.#syncs, isDurable });
     } catch (error) {
       throw asDiskError('cannot write a record', error);
     }
@@ -82,6 +79,11 @@ export class RecordFiles {
     } catch (error) {
       if (!isCode(error, 'ENOENT')) throw asDiskError('cannot remove a record', error);
     }
+  }
+
+  /** Used at that time: what was used longest ago is trimmed first. A stamp that fails costs a place in that order, no more. */
+  async stamp(name: string, atMs: number): Promise<void> {
+    await utimes(this.#path(name), atMs / 1000, atMs / 1000).catch(() => undefined);
   }
 
   /** Removes the oldest of random directories until there are few enough: near enough to the oldest of all. */

@@ -10,23 +10,38 @@ import type { Log } from './log.ts';
 import { Lru } from './lru.ts';
 import { encodeRecord, recordName } from './record-file.ts';
 import { RecordFiles } from './record-files.ts';
+import { SeldomLog } from './seldom.ts';
 
 const MEMORY_BYTES = 64 * MIB;
 const BEHIND = { maxJobs: 256, maxBytes: 64 * MIB };
-/** A full disk fails every record: one line a minute says so. */
-const WARN_EVERY_MS = 60_000;
+/** How stale the use times on disk may be: of two records used within the hour either may be trimmed first. */
+const STAMP_EVERY_MS = 3_600_000;
+/** A stamp is worth less than a write: while this many jobs wait, it is left to the next use. */
+const STAMP_BELOW_JOBS = 64;
+/** What most file systems take for the smallest file. */
+const BLOCK_BYTES = 4096;
 
 export interface RecordStoreOptions {
-  /** Ours alone; the records lie in `records/` below it. */
+  /** Ours alone; the records lie in `folder` below it. */
   readonly dir: string;
+  /** `records` unless told. */
+  readonly folder?: 'records' | 'ledger';
   readonly clock: Clock;
   /** What `put` and `delete` are by default: true, and a record is on disk when `put` resolves. Else it is in memory, and written soon. */
   readonly durable: boolean;
   readonly maxRecords?: number;
   readonly memoryEntries?: number;
   readonly maxRecordBytes?: number;
+  /** Asked before a file is made. Rejects with code DISK where the file system has no room for so many bytes. */
+  readonly allow?: (bytes: number) => Promise<void>;
   readonly log: Log;
   readonly files?: Files;
+}
+
+interface Remembered {
+  readonly value: unknown;
+  /** Wall clock of the last use that is in the file's times. */
+  stampedAtMs: number;
 }
 
 interface Written {
@@ -45,13 +60,13 @@ export class RecordStore implements Records {
   readonly #options: RecordStoreOptions;
   readonly #files: RecordFiles;
   readonly #maxRecordBytes: number;
-  readonly #memory: Lru<{ readonly value: unknown }>;
+  readonly #memory: Lru<Remembered>;
   /** By key: what is not written yet. */
   readonly #dirty = new Map<string, Written>();
   /** By key. A put or delete takes the read under way out: what it brings must not be remembered. */
   readonly #loading = new Map<string, Promise<unknown>>();
   readonly #behind: Backlog;
-  #warnedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #log: Log;
 
   /** Whoever opens it closes it. Rejects with code DISK when the directory cannot be made or read. */
   static async open(options: RecordStoreOptions): Promise<RecordStore> {
@@ -68,21 +83,27 @@ export class RecordStore implements Records {
   private constructor(options: RecordStoreOptions) {
     const { files = systemFiles, maxRecords = 200_000, maxRecordBytes = 4 * MIB } = options;
     this.#options = options;
+    this.#log = new SeldomLog(options.clock, options.log);
     this.#maxRecordBytes = maxRecordBytes;
-    this.#files = new RecordFiles({ dir: join(options.dir, 'records'), files, maxRecords, maxRecordBytes });
+    this.#files = new RecordFiles({
+      dir: join(options.dir, options.folder ?? 'records'),
+      files,
+      maxRecords,
+      maxRecordBytes,
+    });
     this.#memory = new Lru({ maxEntries: options.memoryEntries ?? 10_000, maxBytes: MEMORY_BYTES });
     this.#behind = new Backlog(BEHIND, (error) => this.#warn(error, 'background work on records failed'));
   }
 
-  /** Records on disk. */
-  get count(): number {
-    return this.#files.count;
-  }
-
   /** What was last put under `key`. The value is shared by all who ask: not to be changed. */
   async get(key: string): Promise<unknown> {
-    const known = this.#dirty.get(key) ?? this.#memory.get(key);
-    if (known !== undefined) return known.value;
+    const dirty = this.#dirty.get(key);
+    if (dirty !== undefined) return dirty.value;
+    const known = this.#memory.get(key);
+    if (known !== undefined) {
+      this.#stamp(key, known);
+      return known.value;
+    }
     const name = recordName(key);
     if (!this.#files.has(name)) return undefined;
     const running = this.#loading.get(key);
@@ -94,8 +115,9 @@ export class RecordStore implements Records {
 
   /**
    * `value` as JSON has it; not to be changed afterwards. Puts to one key take effect in their order. Durable, it
-   * rejects with code DISK, or LARGE above `maxRecordBytes`, and has no effect then. Else it never rejects: what the
-   * disk will not take stays in memory, what is too large is forgotten.
+   * rejects with code DISK, or LARGE above `maxRecordBytes`, and has no effect then (but after a restart, where its
+   * directory could not be synced). Else it never rejects: what the disk will not take stays in memory, what is too large
+   * is forgotten.
    */
   async put(key: string, value: unknown, isDurable = this.#options.durable): Promise<void> {
     const bytes = encodeRecord(key, value);
@@ -103,6 +125,7 @@ export class RecordStore implements Records {
     const name = recordName(key);
     if (isDurable) {
       await this.#files.inTurn(name, async () => {
+        await this.#allow(name);
         await this.#files.write(name, bytes, true);
         // What was to be written behind is out of date.
         this.#dirty.delete(key);
@@ -144,9 +167,22 @@ export class RecordStore implements Records {
     await this.#files.idle();
   }
 
-  #remember(key: string, value: unknown, bytes: number): void {
+  #remember(key: string, value: unknown, bytes: number, stampedAtMs = this.#options.clock.now()): void {
     this.#loading.delete(key);
-    this.#memory.set(key, { value }, bytes);
+    this.#memory.set(key, { value, stampedAtMs }, bytes);
+  }
+
+  /** Else what is asked for most would be trimmed as the oldest: it is written once, and read for ever. */
+  #stamp(key: string, known: Remembered): void {
+    const now = this.#options.clock.now();
+    if (now - known.stampedAtMs < STAMP_EVERY_MS || this.#behind.jobs >= STAMP_BELOW_JOBS) return;
+    known.stampedAtMs = now;
+    void this.#behind.add(0, () => this.#files.stamp(recordName(key), now));
+  }
+
+  /** In the turn of the name, so that puts keep their order. One that has a file already takes the place of that. */
+  async #allow(name: string): Promise<void> {
+    if (!this.#files.has(name)) await this.#options.allow?.(BLOCK_BYTES);
   }
 
   #forget(key: string): void {
@@ -161,8 +197,12 @@ export class RecordStore implements Records {
     if (loaded.kind === 'unreadable') this.#warn(loaded.error, 'a record cannot be read');
     const value = loaded.kind === 'row' ? loaded.row.value : undefined;
     if (!isWanted()) return value;
-    if (loaded.kind === 'row') this.#remember(key, value, loaded.bytes);
-    else this.#loading.delete(key);
+    if (loaded.kind !== 'row') this.#loading.delete(key);
+    else {
+      this.#remember(key, value, loaded.bytes, loaded.usedAtMs);
+      const known = this.#memory.get(key);
+      if (known !== undefined) this.#stamp(key, known);
+    }
     return value;
   }
 
@@ -182,7 +222,9 @@ export class RecordStore implements Records {
     const isLatest = () => this.#dirty.get(key) === written;
     try {
       await this.#files.inTurn(name, async () => {
-        if (isLatest()) await this.#files.write(name, written.bytes, false);
+        if (!isLatest()) return;
+        await this.#allow(name);
+        await this.#files.write(name, written.bytes, false);
       });
       await this.#trim();
     } catch (error) {
@@ -214,9 +256,6 @@ export class RecordStore implements Records {
   }
 
   #warn(err: unknown, message: string): void {
-    const now = this.#options.clock.monotonic();
-    if (now - this.#warnedAtMs < WARN_EVERY_MS) return;
-    this.#warnedAtMs = now;
-    this.#options.log.warn({ err }, message);
+    this.#log.warn({ err }, message);
   }
 }

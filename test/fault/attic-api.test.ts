@@ -613,7 +613,7 @@ t.test('a client that sends everything first reads the refusal, up to 64 MiB', a
 t.test('a refused client that stops in the middle is dropped after ten seconds', async (t) => {
   const { gate } = closedGate({ allow: false, by: 'health', reason: 'x', sentence: 'No.' });
   const house = await startHouse(t, {}, { gate, clock: fastClock(20) });
-  const head = `PUT ${UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n`;
+  const head = `PUT ${UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n`;
   const { answers, ended } = await sendRaw(house.nix, `${head}and no more`, { firstMs: 10_000, quietMs: 10_000 });
   t.same(
     answers.map(({ status }) => status),

@@ -191,7 +191,7 @@ t.test('fills.max', { buffered: true }, async (t) => {
   const busy = await other.ask({ headers: { authorization: 'Bearer of-another-client' } });
   t.equal(busy.status, 404, 'no place: a miss');
   t.ok(busy.complete && busy.ms < 1_000, 'at once, and never a 429 or 503');
-  t.same(misses(), ['busy']);
+  t.match(misses(), [/^busy: /]);
   const joined = first.ask({ headers: { authorization: 'Bearer of-another-client' } });
   resolve();
   t.ok(isRight(await running, first));
@@ -249,7 +249,7 @@ t.test('the spools have their share of the store', { buffered: true }, async (t)
   const answer = await large.ask();
   t.equal(answer.status, 404);
   t.ok(answer.complete);
-  t.same(misses(), ['busy']);
+  t.match(misses(), [/^busy: spools hold their share of the store/]);
   const fits = await add({ seed: 'fits', kind: 'none', sizeBytes: 1_500_000 });
   t.ok(isRight(await fits.ask(), fits), 'what fits is right');
   t.same(await house.spooled(), []);
@@ -271,7 +271,7 @@ t.test('a full disk', { buffered: true }, async (t) => {
   const missed = await large.ask();
   t.equal(missed.status, 404, 'a miss, and no crash');
   t.ok(missed.complete);
-  t.same(misses(), ['disk']);
+  t.match(misses(), [/^disk: .* bytes short of/]);
   for (const seed of ['a', 'b', 'c']) {
     const held = await add({ seed, kind: 'zstd-many', sizeBytes: 800_000 });
     t.ok(isRight(await held.ask(), held), 'what fits in memory is right');
@@ -335,6 +335,11 @@ for (const { reason, at, decay } of decays)
 
     upstream.script(down.nar, status(500));
     const cut = await down.ask();
+    if (at === 0) {
+      t.equal(cut.status, 404, 'with the upstream down it is a miss: no byte had left');
+      t.ok(cut.complete);
+      return;
+    }
     const right = down.object.body.bytes;
     t.equal(cut.complete, false, 'with the upstream down it is cut');
     t.equal(cut.ended, 'reset');

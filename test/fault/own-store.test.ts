@@ -1,7 +1,7 @@
 // Our own store as the cache: a NAR is proven to itself, seen by nobody before its narinfo agrees with it, and kept once it was acknowledged.
 
-import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { type CacheObject, makeObject, type ObjectShape } from '../support/cache-object.ts';
@@ -133,7 +133,7 @@ t.test('a NAR whose length is not known or not kept is refused', async (t) => {
     signal: gone.signal,
   });
   t.equal(cut.ended, 'aborted', 'cut');
-  const head = `PUT /${narPath} HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes.length - 10}\r\n\r\n`;
+  const head = `PUT /${narPath} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${bytes.length - 10}\r\n\r\n`;
   const { answers } = await sendRaw(house.nix, Buffer.concat([Buffer.from(head), bytes]), { firstMs: 10_000 });
   t.equal(answers[0]?.status, 400, 'longer than announced');
   t.notOk(
@@ -157,7 +157,7 @@ t.test('a client that stops sending is dropped after a minute', async (t) => {
     [narinfoPath, narinfo.length],
     [`${storeHash('slow')}.ls`, 1000],
   ] as const) {
-    const head = `PUT /${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${sizeBytes}\r\n\r\n`;
+    const head = `PUT /${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${sizeBytes}\r\n\r\n`;
     const { answers, ended } = await sendRaw(
       house.nix,
       Buffer.concat([Buffer.from(head), body.bytes.subarray(0, 100)]),
@@ -245,6 +245,55 @@ t.test('what waits longer than a day, or takes more than a tenth of the store, i
   t.same(statuses, [400, 400, 201], 'the oldest went');
   await house.close();
 });
+
+t.test('the ledger lies in the state directory, and rows from where they lay before are found', async (t) => {
+  const dir = t.testdir();
+  const object = await pushed({ seed: 'ledger' });
+  const first = await startHouse(t, {}, { dir });
+  t.ok(await push(first, object));
+  await first.close();
+  const ledger = join(dir, 'cleanmiss-data/state/ledger');
+  const records = join(dir, 'cleanmiss-data/store/records');
+  const rowsIn = async (place: string) =>
+    (await readdir(place, { recursive: true })).filter((name) => /json$/.test(name));
+  const rows = await rowsIn(ledger);
+  t.equal(rows.length, 1);
+  // As the layout before had it.
+  for (const row of rows) {
+    await mkdir(dirname(join(records, row)), { recursive: true });
+    await rename(join(ledger, row), join(records, row));
+  }
+  const second = await startHouse(t, {}, { dir });
+  await checkVisible(t, second, object, true, 'from its old place');
+  await second.close();
+  t.same(await rowsIn(ledger), rows, 'and moved');
+});
+
+t.test(
+  'web pages of others, under a name of theirs that leads here, are refused, reads and writes alike',
+  async (t) => {
+    const house = await startHouse(t);
+    const { host, port } = new URL(house.nix);
+    const rows: ReadonlyArray<readonly [reason: string, headers: Record<string, string>, status: number]> = [
+      ['its address', { host }, 200],
+      ['localhost', { host: `localhost:${port}` }, 200],
+      ['a rebound name', { host: `evil.example:${port}` }, 403],
+      ["another's page", { host, origin: 'http://evil.example' }, 403],
+      ['a page from nowhere', { host, origin: 'null' }, 403],
+    ];
+    for (const [reason, headers, status] of rows) {
+      const path = `${house.nix}/nix-cache-info`;
+      t.equal((await get(path, { headers })).status, status, `${reason}: a read`);
+      const written = await put(path, 'StoreDir: /evil\nPriority: 1\n', {
+        headers: { ...headers, 'content-type': 'text/plain' },
+      });
+      t.equal(written.status, status === 200 ? 201 : status, `${reason}: a write`);
+      if (status === 200) continue;
+      t.match(written.body.toString(), /Host|origins/, reason);
+    }
+    await house.close();
+  },
+);
 
 t.test('every encoding that Nix pushes and we prove', async (t) => {
   const house = await startHouse(t);
@@ -442,7 +491,7 @@ t.test('a client that was invited, and sends all before it reads, reads why it w
   const connection = new HttpConnection(house.nix);
   t.teardown(() => connection.close());
   await connection.write(
-    `PUT /${nameOf(bytes)} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: ${bytes.length}\r\n\r\n`,
+    `PUT /${nameOf(bytes)} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: ${bytes.length}\r\n\r\n`,
   );
   t.match(await connection.reader.until('\r\n\r\n'), /^HTTP\/1.1 100 /);
   connection.reader.hold(true);

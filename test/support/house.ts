@@ -34,7 +34,13 @@ export const startHouse = async (
   { dir, clock = systemClock, gate }: { readonly dir?: string; readonly clock?: Clock; readonly gate?: Gate } = {},
 ): Promise<TestHouse> => {
   const home = dir ?? (await mkdtemp(join(tmpdir(), 'cleanmiss-')));
-  const all = { 'nix.listen': '127.0.0.1:0', 'bazel.listen': '127.0.0.1:0', 'admin.listen': '127.0.0.1:0', ...flags };
+  const all = {
+    'nix.listen': '127.0.0.1:0',
+    'bazel.listen': '127.0.0.1:0',
+    'admin.listen': '127.0.0.1:0',
+    'health.watch': 'none',
+    ...flags,
+  };
   const { config } = loadConfig({ cwd: home, env: {}, flags: all, readFile: () => undefined });
   const lines: Record<string, unknown>[] = [];
   const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) });

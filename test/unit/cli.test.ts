@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, symlinkSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, symlinkSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
 import { dirname, join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -117,6 +117,62 @@ const scenes: readonly Scene[] = [
   { reason: 'no URL', args: ['status', '--admin', '127.0.0.1:9501'], exit: 2, err: /accepted: an http/ },
   { reason: 'no token', args: ['status', '--token-file', 'x'], exit: 2, err: /there is no such file/ },
   {
+    reason: 'a token file that is a directory',
+    args: ['status', '--token-file', '/tmp'],
+    exit: 2,
+    err: /^cleanmiss: --token-file: it cannot be read: EISDIR\n$/,
+  },
+  {
+    reason: 'a token where the name of its file belongs',
+    args: ['status', '--token-file', 'hunter2'],
+    exit: 2,
+    err: /^cleanmiss: --token-file: there is no such file\n$/,
+  },
+  {
+    reason: 'the same, longer than any name',
+    args: ['status', '--token-file', 'hunter2'.repeat(100)],
+    exit: 2,
+    err: /^cleanmiss: --token-file: it cannot be read: ENAMETOOLONG\n$/,
+  },
+  {
+    reason: 'a password in the URL',
+    args: ['status', '--admin', 'http://op:hunter2@127.0.0.1:1'],
+    exit: 2,
+    err: /^cleanmiss: --admin: credentials do not belong into a URL, .*\n$/,
+  },
+  {
+    reason: 'a password in what is no URL',
+    args: ['status', '--admin', 'op:hunter2@127.0.0.1:1'],
+    exit: 2,
+    err: /credentials do not belong/,
+  },
+  {
+    reason: 'a token in the query of the URL',
+    args: ['status', '--admin', 'http://127.0.0.1:1/?token=hunter2'],
+    exit: 2,
+    err: /nor a query/,
+  },
+  {
+    reason: 'credentials where the name of their file belongs',
+    args: ['config', 'check', '--nix.upstream', 'http://attic', '--nix.credentials', `Bearer ${'hunter2'.repeat(100)}`],
+    exit: 2,
+    err: /nix\.credentials = "\*\*\*" \(--nix\.credentials\): the file cannot be read: ENAMETOOLONG; accepted/,
+  },
+  {
+    reason: 'the same in the environment, as JSON',
+    args: ['config', 'check', '--json', '--nix.upstream', 'http://attic'],
+    env: { CLEANMISS_NIX_CREDENTIALS: `Bearer ${'hunter2'.repeat(100)}` },
+    exit: 2,
+    out: /"message":"the file cannot be read: ENAMETOOLONG; /,
+  },
+  {
+    reason: 'no TOML, and where',
+    args: ['config', 'check'],
+    files: { 'cleanmiss.toml': '[fills]\nmax = 8\nmax == 9 # hunter2\n' },
+    exit: 2,
+    err: /cleanmiss\.toml: line 3, column \d+: Invalid TOML[^\n]*\n$/,
+  },
+  {
     reason: 'a token that no header takes',
     args: ['status', '--token-file', 'x'],
     files: { x: 'hunter2\nhunter2' },
@@ -172,6 +228,9 @@ t.test('status of something else', async (t) => {
 });
 
 t.test('the exit code of a status', (t) => {
+  const { upstream: _, redirectsRefused: __, ...least } = well;
+  t.equal(statusExit(least), 0, 'with no field but those that every version has');
+  t.match(statusText(least), /^health .*\nfills {7}0 active\n$/s);
   const rows: { reason: string; status: Partial<Status>; exit: number }[] = [
     { reason: 'nobody watches', status: {}, exit: 0 },
     { reason: 'green', status: { health: { ...well.health, state: 'green' } }, exit: 0 },
@@ -221,4 +280,22 @@ t.test('as a process, by the name in package.json', async (t) => {
     { out, err, exit },
     { out: '', err: /^cleanmiss: the configuration has a problem:\n {2}fills\.max = 0 /, exit: 2 },
   );
+});
+
+t.test('a log that cannot be written is no reason to stop', async (t) => {
+  const cwd = t.testdir();
+  const full = openSync('/dev/full', 'w');
+  t.teardown(() => closeSync(full));
+  const flags = ['nix', 'bazel', 'admin'].map((front) => `--${front}.listen=127.0.0.1:0`);
+  const args = [join(root, 'src/cli.ts'), 'serve', '--json', '--log.level=debug', ...flags];
+  const child = spawn(process.execPath, args, { cwd, stdio: ['ignore', 'pipe', full] });
+  const closed = once(child, 'close');
+  t.teardown(() => child.kill('SIGKILL'));
+  if (child.stdout === null) throw new Error('it was asked for');
+  const [line] = await once(child.stdout, 'data');
+  const { nix }: { nix: string } = JSON.parse(String(line));
+  const path = `/${'a'.repeat(32)}.narinfo`;
+  for (let ask = 0; ask < 3; ask++) t.equal((await fetch(`http://${nix}${path}`)).status, 404);
+  child.kill('SIGTERM');
+  t.same(await closed, [0, null]);
 });

@@ -9,6 +9,8 @@ import { type Scope, temporaryDirectory } from './scope.ts';
 export interface Cleanmiss {
   /** `http://host:port` of the Nix front. */
   readonly nix: string;
+  /** `host:port` of the Bazel front. */
+  readonly bazel: string;
   readonly admin: string;
   readonly pid: number;
   /** The most memory that it ever held, in bytes. */
@@ -34,6 +36,7 @@ export const startCleanmiss = async (
     'admin.listen': '127.0.0.1:0',
     'store.dir': `${home}/store`,
     'state.dir': `${home}/state`,
+    'health.watch': 'none',
     ...flags,
   };
   const args = Object.entries(all).map(([name, value]) => `--${name}=${value}`);
@@ -51,9 +54,10 @@ export const startCleanmiss = async (
   const [first] = await Promise.race([once(child.stdout, 'data'), closed]);
   const { pid } = child;
   if (!Buffer.isBuffer(first) || pid === undefined) throw new Error(`cleanmiss does not start: ${log}`);
-  const addresses: { nix: string; admin: string } = JSON.parse(first.toString());
+  const addresses: { nix: string; bazel: string; admin: string } = JSON.parse(first.toString());
   return {
     nix: `http://${addresses.nix}`,
+    bazel: addresses.bazel,
     admin: `http://${addresses.admin}`,
     pid,
     async peakMemory() {

@@ -273,6 +273,7 @@ t.test('a WriteRequest', async (t) => {
       bytes: '0d 01 02 03 04 12 01 00 52 01 41',
       is: { resourceName: '', writeOffset: 0, data: Buffer.from('A') },
     },
+    { reason: 'data of another wire type is unknown', bytes: '50 05', is: { data: Buffer.alloc(0) } },
     { reason: '2^53', bytes: '10 80 80 80 80 80 80 80 10', is: /past 2\^53/ },
     { reason: 'eleven bytes', bytes: '10 80 80 80 80 80 80 80 80 80 80 00', is: /more than 10 bytes/ },
     { reason: 'eleven bytes, skipped', bytes: '78 80 80 80 80 80 80 80 80 80 80 00', is: /more than 10 bytes/ },
@@ -307,6 +308,25 @@ t.test('a digest or status that comes twice is merged', async (t) => {
   t.strictSame(batch.requests, [{ digest: { hash: 'a', sizeBytes: 136 }, data: Buffer.alloc(0), compressor: 0 }]);
   const { responses } = decodeBatchRead(hex('0a 09  1a 02 08 05  1a 03 12 01 78'));
   t.match(responses, [{ status: { code: 5, message: 'x' } }]);
+});
+
+t.test('an enum is the lower 32 bits of whatever was written', async (t) => {
+  const rows: { reason: string; item: string; is: number }[] = [
+    { reason: 'a negative number', item: '18 ff ff ff ff ff ff ff ff ff 01', is: -1 },
+    { reason: '2^31', item: '18 80 80 80 80 08', is: -(2 ** 31) },
+    { reason: '2^32 + 1', item: '18 81 80 80 80 10', is: 1 },
+    { reason: '2^62 + 1', item: '18 81 80 80 80 80 80 80 80 40', is: 1 },
+  ];
+  for (const { reason, item, is } of rows) {
+    const bytes = hex(item);
+    const message = Buffer.concat([Buffer.from([0x12, bytes.length]), bytes]);
+    t.equal(decodeBatchUpdate(message).requests[0]?.compressor, is, reason);
+    t.equal(
+      fromBinary(BatchUpdateBlobsRequestSchema, message).requests[0]?.compressor,
+      is,
+      `${reason}, to protobuf-es`,
+    );
+  }
 });
 
 t.test('an item ends where it says, whatever the message holds after it', async (t) => {

@@ -276,7 +276,9 @@ t.test('what our own parts say is no break of the transfer', async (t) => {
   for (const { reason, error, says } of rows) {
     const { spool, run, breaker } = opened(t, body);
     spool.error = error;
-    t.match(await run(new ScriptedFetch(sends(body.encoded)).fetch), failed(says), reason);
+    const end = await run(new ScriptedFetch(sends(body.encoded)).fetch);
+    t.match(end, failed(says), reason);
+    t.match(end, { failure: { detail: error.message } }, `${reason}: whoever reads the log learns what it was`);
     t.equal(failuresLeft(breaker), 3);
   }
 });

@@ -40,6 +40,10 @@ t.test('a place that cannot be a directory is a fault of the disk', async (t) =>
   await t.rejects(ownDirectory(join(dir, 'file')), { code: 'DISK' });
 });
 
+t.test('a place where nothing can be made is refused, and not tried for ever', async (t) => {
+  for (const dir of ['/proc/nope', '/proc/nope/deeper']) await t.rejects(ownDirectory(dir), { code: 'DISK' });
+});
+
 t.test('an empty directory gets a number, and keeps it', async (t) => {
   const dir = t.testdir();
   t.equal(await settleFormat(dir), 'new');

@@ -1,6 +1,7 @@
 // A disk that is full, slow to say so, or broken: misses, never wrong bytes and never a lost handle.
 
-import { rm } from 'node:fs/promises';
+import { mkdir, open as openFile, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import t from 'tap';
@@ -8,11 +9,15 @@ import { isCode } from '../../../src/core/errors.ts';
 import { MIB } from '../../../src/store/form.ts';
 import {
   bytesOf,
+  CollectedLog,
   diskError,
+  FakeFiles,
   filesBelow,
   identityBody,
+  isFile,
   keep,
   openForms,
+  pathOf,
   readAll,
   refuseOpenFiles,
 } from '../../support/store-rig.ts';
@@ -25,6 +30,7 @@ const larger = identityBody('larger', 6 * MIB);
 t.test('the floor is looked at with the first byte, and every 64 MiB of all spools', async (t) => {
   const { store, files } = await openForms(t, { freeBytesFloor: floor, maxBytes: 1024 * MIB });
   files.freeBytes = floor;
+  files.statfsCalls = 0;
   const [one, two] = [store.spool(), store.spool()];
   const chunk = bytesOf('chunk', MIB);
   for (let mibs = 0; mibs < 40; mibs++) await Promise.all([one.append(chunk), two.append(chunk)]);
@@ -199,6 +205,80 @@ for (const body of [small, large])
     await store.close();
     t.equal((await filesBelow(dir)).size, 0);
   });
+
+for (const body of [small, large])
+  t.test(`durable, ${body.bytes.length} bytes that are held but were never synced are synced now`, async (t) => {
+    const { store, files, dir } = await openForms(t);
+    const gate = Promise.withResolvers<void>();
+    if (body === small) files.onWrite = () => gate.promise;
+    await keep(store, body);
+    gate.resolve();
+    let syncs = 0;
+    const open = files.open.bind(files);
+    files.open = async (path, flags) => {
+      const file = await open(path, flags);
+      const datasync = file.datasync.bind(file);
+      file.datasync = () => {
+        syncs++;
+        return datasync();
+      };
+      return file;
+    };
+    const keepDurably = async () => {
+      const spool = store.spool();
+      await spool.append(body.bytes);
+      return await store.keep(spool, body.proof, true);
+    };
+    t.ok((await readAll(await keepDurably())).equals(body.bytes));
+    t.equal(syncs, 1);
+    await keepDurably();
+    t.equal(syncs, 1, 'and not again');
+    t.equal(store.stats().objects, 1);
+    await store.close();
+    t.equal(await isFile(pathOf(dir, body.proof)), true);
+  });
+
+for (const body of [small, large])
+  t.test(`durable, ${body.bytes.length} bytes whose name cannot be synced are not there after a restart`, async (t) => {
+    const { store, dir } = await openForms(t, { durable: true });
+    await keep(store, identityBody('before', 10));
+    const shard = dirname(pathOf(dir, body.proof));
+    await mkdir(shard, { recursive: true });
+    const handle = await openFile(dir, 'r');
+    // What all directories share: a sync of any fails.
+    const prototype: { sync: () => Promise<void> } = Object.getPrototypeOf(handle);
+    await handle.close();
+    const { sync } = prototype;
+    prototype.sync = () => Promise.reject(diskError('EIO'));
+    try {
+      await t.rejects(keep(store, body), { code: 'DISK' });
+    } finally {
+      prototype.sync = sync;
+    }
+    await store.close();
+    t.equal(await isFile(pathOf(dir, body.proof)), false);
+  });
+
+t.test('a file system with less free than the floor is told of once, at the start', async (t) => {
+  const files = new FakeFiles();
+  files.freeBytes = floor - 1;
+  const low = new CollectedLog();
+  const { store, dir } = await openForms(t, { freeBytesFloor: floor, files, log: low });
+  t.match(low.lines, [{ fields: { freeBytesFloor: floor, shortBytes: 1 }, message: /too little free/ }]);
+  files.freeBytes = floor;
+  await keep(store, large);
+  await store.close();
+  files.freeBytes = floor - MIB;
+  const log = new CollectedLog();
+  await openForms(t, { dir, freeBytesFloor: floor, files, log });
+  t.same(log.lines, [], 'forms can make room');
+});
+
+t.test('what others write asks for the floor too', async (t) => {
+  const { store, files } = await openForms(t, { freeBytesFloor: floor });
+  files.freeBytes = floor - 1;
+  await t.rejects(store.allow(64 * MIB), { code: 'DISK' });
+});
 
 t.test('what somebody clears away while we run is made again', async (t) => {
   const { store, dir } = await openForms(t);

@@ -3,11 +3,19 @@
 import { utimes } from 'node:fs/promises';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
-import t from 'tap';
-import { MIB } from '../../../src/store/form.ts';
+import t, { type Test } from 'tap';
+import { Backlog } from '../../../src/store/backlog.ts';
+import { MIB, type ProvenForm } from '../../../src/store/form.ts';
 import type { FormStore } from '../../../src/store/forms.ts';
+import { asProven, HeldForms } from '../../../src/store/held-forms.ts';
+import { MemoryForm } from '../../../src/store/memory-form.ts';
+import { Turns } from '../../../src/store/turns.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 import {
   type Body,
+  CollectedLog,
+  encodedBody,
+  FakeFiles,
   filesBelow,
   identityBody,
   isFile,
@@ -60,6 +68,57 @@ t.test('a form that two keep counts once, and both uses count', async (t) => {
   t.equal(store.stats().objects, 3);
   await keep(store, d);
   t.equal(await heldOf(store), 'acd');
+});
+
+const openHeld = (t: Test, maxBytes: number) => {
+  const behind = new Backlog({ maxJobs: 256, maxBytes: MIB }, t.error);
+  const turns = new Turns();
+  const parts = { formsDir: t.testdir(), maxBytes, memoryBytes: 0, clock: new FakeClock(), files: new FakeFiles() };
+  return { held: new HeldForms({ ...parts, log: new CollectedLog(), turns, behind }), behind, turns };
+};
+
+const formOf = ({ proof, bytes }: Body): ProvenForm =>
+  asProven(new MemoryForm({ ...proof, fileBytes: bytes.length }, bytes));
+
+const entryOf = (name: string, sizeBytes: number, fileHash: string) => ({
+  name,
+  diskBytes: sizeBytes,
+  stampedAtMs: 0,
+  pending: undefined,
+  fileHash,
+});
+
+t.test('a body that evicts thousands holds up nobody: they go as one job', async (t) => {
+  const { held, behind, turns } = openHeld(t, 1_000_000);
+  for (let n = 0; n < 1000; n++) await held.found(`${n}.zstd`, 1000, 0);
+  // The disk is busy with the first of them.
+  const gate = Promise.withResolvers<void>();
+  void turns.run('0.zstd', () => gate.promise);
+  held.admit(entryOf('evicts.zstd', 1_000_000, 'x'), formOf(encodedBody('evicts', 1, 10)));
+  t.equal(held.index.objects, 1);
+  t.equal(behind.jobs, 1);
+  await behind.room();
+  gate.resolve();
+  await behind.idle();
+});
+
+t.test('identity forms that go push out no trace of what was replaced', async (t) => {
+  const { held, behind } = openHeld(t, MIB);
+  for (const seed of [1, 2]) {
+    const form = formOf(encodedBody('replaced', seed, 100));
+    held.admit(entryOf('replaced.zstd', 1000, form.fileHash), form);
+  }
+  const hour = 3_600_000;
+  t.equal(held.replacedWithin('replaced.zstd', hour), true);
+  const form = formOf(identityBody('goes', 100));
+  // More than there is room for traces.
+  for (let n = 0; n < 20_000; n++) {
+    const entry = entryOf(`${n}.identity`, 1000, form.fileHash);
+    held.admit(entry, form);
+    void held.remove(entry);
+  }
+  t.equal(held.replacedWithin('replaced.zstd', hour), true, 'no other bytes can ever stand under their names');
+  await behind.idle();
 });
 
 t.test('pinned forms go last, but they go', async (t) => {

@@ -1,6 +1,6 @@
 // Records: what was put last comes back; what is damaged, foreign or too much is not there.
 
-import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
@@ -19,14 +19,17 @@ const openRecords = async (t: Test, options: Partial<RecordStoreOptions> = {}) =
   const clock = new FakeClock();
   const records = await RecordStore.open({ dir, clock, durable: false, log, files, ...options });
   const pathOf = (key: string) => join(dir, 'records', sha256(key).slice(0, 2), `${sha256(key)}.json`);
-  return { records, dir, log, files, clock, pathOf };
+  /** Records on disk. */
+  const count = async () =>
+    [...(await filesBelow(join(dir, 'records'))).keys()].filter((path) => !path.includes('/records/tmp/')).length;
+  return { records, dir, log, files, clock, pathOf, count };
 };
 
 const value = { narinfo: 'StorePath: /nix/store/…\n', ünïcode: [1, null, -0.5], nested: { __proto: true } };
 
 for (const durable of [false, true])
   t.test(`put, got, deleted, and there after a restart (${durable ? 'durable' : 'behind an upstream'})`, async (t) => {
-    const { records, dir } = await openRecords(t, { durable });
+    const { records, dir, count } = await openRecords(t, { durable });
     t.equal(await records.get('a'), undefined);
     await records.put('a', value);
     await records.put('b', 'two');
@@ -37,9 +40,8 @@ for (const durable of [false, true])
     await records.delete('never put');
     t.equal(await records.get('b'), undefined);
     await records.close();
-    t.equal(records.count, 2);
+    t.equal(await count(), 2);
     const again = (await openRecords(t, { dir, durable })).records;
-    t.equal(again.count, 2);
     t.same(await Promise.all([1, 2, 3].map(() => again.get('a'))), [value, value, value]);
     t.equal(await again.get('b'), undefined);
     t.equal(await again.get('nothing'), null);
@@ -79,12 +81,12 @@ for (const { reason, text } of damages)
     const again = await openRecords(t, { dir, maxRecordBytes: 4096 });
     t.same(await Promise.all([again.records.get('key'), again.records.get('key')]), [undefined, undefined]);
     t.equal(again.log.lines.length, 1);
-    t.equal(again.records.count, 1, 'and its file is removed');
+    t.equal(await again.count(), 1, 'and its file is removed');
     t.equal(await again.records.get('whole'), 1);
     await again.records.put('key', 'new');
     t.equal(await again.records.get('key'), 'new');
     await again.records.close();
-    t.equal(again.records.count, 2);
+    t.equal(await again.count(), 2);
   });
 
 t.test('a record filed under another’s name is not that other’s', async (t) => {
@@ -110,7 +112,7 @@ t.test('whatever is put, deleted and asked at once, each key ends as it was last
   const property = fc.asyncProperty(fc.array(step, { maxLength: 20 }), fc.boolean(), async (steps, durable) => {
     const dir = join(base, String(run++));
     // A memory of one: most are read from disk.
-    const { records } = await openRecords(t, { dir, durable, memoryEntries: 1 });
+    const { records, count } = await openRecords(t, { dir, durable, memoryEntries: 1 });
     const told = new Map<string, unknown>();
     await Promise.all(
       steps.map(({ kind, key, value }) => {
@@ -128,7 +130,7 @@ t.test('whatever is put, deleted and asked at once, each key ends as it was last
     };
     await check(records);
     await records.close();
-    if (records.count !== told.size) throw new Error(`${records.count} records`);
+    if ((await count()) !== told.size) throw new Error(`${await count()} records`);
     const again = (await openRecords(t, { dir })).records;
     await check(again);
     await again.close();
@@ -137,15 +139,15 @@ t.test('whatever is put, deleted and asked at once, each key ends as it was last
 });
 
 t.test('behind an upstream a put is seen at once, and close puts are one write', async (t) => {
-  const { records, files } = await openRecords(t);
+  const { records, files, count } = await openRecords(t);
   const gate = Promise.withResolvers<void>();
   files.onWrite = () => gate.promise;
   for (let n = 0; n <= 50; n++) await records.put('key', n);
   t.equal(await records.get('key'), 50);
-  t.equal(records.count, 0);
+  t.equal(await count(), 0);
   gate.resolve();
   await records.close();
-  t.equal(records.count, 1);
+  t.equal(await count(), 1);
   t.ok(files.writes.length <= 2);
 });
 
@@ -203,35 +205,83 @@ t.test('too large: refused where it was to last, else forgotten with the one bef
   await t.rejects(durable.put('key', large), { code: 'LARGE' });
   t.equal(await durable.get('key'), 'old');
   await durable.close();
-  const { records, log } = await openRecords(t, { dir: t.testdir(), maxRecordBytes: MIB });
+  const { records, log, count } = await openRecords(t, { dir: t.testdir(), maxRecordBytes: MIB });
   await records.put('key', 'old');
   await records.put('key', large);
   t.equal(await records.get('key'), undefined);
   t.equal(log.lines.length, 1);
   await records.close();
-  t.equal(records.count, 0);
+  t.equal(await count(), 0);
 });
 
-t.test('a file that cannot be opened now is no damage', async (t) => {
-  const { records, dir } = await openRecords(t, { durable: true });
-  await records.put('key', 1);
+for (const code of ['EMFILE', 'EIO'])
+  t.test(`a file that cannot be read now is no damage (${code})`, async (t) => {
+    const { records, dir } = await openRecords(t, { durable: true });
+    await records.put('key', 1);
+    await records.close();
+    const again = await openRecords(t, { dir });
+    again.files.onOpen = () => {
+      throw diskError(code);
+    };
+    t.equal(await again.records.get('key'), undefined);
+    again.files.onOpen = () => {};
+    t.equal(await again.records.get('key'), 1);
+    await again.records.close();
+  });
+
+for (const durable of [false, true])
+  t.test(`puts that make files ask for room (${durable ? 'durable' : 'not durable'})`, async (t) => {
+    let hasRoom = true;
+    let asked = 0;
+    const allow = async (bytes: number) => {
+      asked += bytes;
+      if (!hasRoom) throw diskError('ENOSPC');
+    };
+    const { records, count, dir, log } = await openRecords(t, { durable, allow });
+    await records.put('a', 1);
+    await records.close();
+    t.equal(asked, 4096, 'a block, whatever the record');
+    hasRoom = false;
+    await records.put('a', 2);
+    const put = records.put('b', 1);
+    if (durable) await t.rejects(put, { code: 'ENOSPC' });
+    else await put;
+    await records.close();
+    t.equal(await records.get('a'), 2, 'what has a file takes no more');
+    t.equal(await records.get('b'), durable ? undefined : 1, 'memory has room');
+    t.equal(log.lines.length, durable ? 0 : 1);
+    t.equal(await count(), 1);
+    const again = (await openRecords(t, { dir })).records;
+    t.equal(await again.get('a'), 2);
+    await again.close();
+  });
+
+t.test('what is read is not the oldest: uses are written to the files, once an hour', async (t) => {
+  const { records, dir, pathOf, clock } = await openRecords(t, { durable: true });
+  await records.put('hot', 1);
+  await records.put('warm', 1);
+  const wroteAt = (await stat(pathOf('hot'))).mtimeMs;
+  await clock.advance(3_599_000);
+  await records.get('hot');
   await records.close();
+  t.equal((await stat(pathOf('hot'))).mtimeMs, wroteAt, 'not within the hour');
+  await clock.advance(1_000);
+  await records.get('hot');
+  await records.close();
+  t.equal((await stat(pathOf('hot'))).mtimeMs, clock.now(), 'from memory');
   const again = await openRecords(t, { dir });
-  again.files.onOpen = () => {
-    throw diskError('EMFILE');
-  };
-  t.equal(await again.records.get('key'), undefined);
-  again.files.onOpen = () => {};
-  t.equal(await again.records.get('key'), 1);
+  again.clock.jumpWall(wroteAt + 7_200_000 - again.clock.now());
+  await again.records.get('warm');
   await again.records.close();
+  t.equal((await stat(pathOf('warm'))).mtimeMs, again.clock.now(), 'and from disk');
 });
 
 for (const durable of [false, true])
   t.test(`no more than so many: the oldest of a directory goes (${durable ? 'durable' : 'not durable'})`, async (t) => {
-    const { records, dir } = await openRecords(t, { durable, maxRecords: 10 });
+    const { records, dir, count } = await openRecords(t, { durable, maxRecords: 10 });
     for (let n = 0; n < 25; n++) await records.put(String(n), n);
     await records.close();
-    t.equal(records.count, 10);
+    t.equal(await count(), 10);
     t.equal((await filesBelow(dir)).size, 10);
   });
 

@@ -6,6 +6,7 @@ import { type Form, MIB } from '../../../src/store/form.ts';
 import {
   diskError,
   encodedBody,
+  type FakeFiles,
   identityBody,
   isFile,
   keep,
@@ -172,3 +173,156 @@ for (const bodySize of [5000, 2 * MIB])
     t.equal(await isFile(pathOf(dir, one.proof)), true);
     t.equal(again.store.stats().objects, 1);
   });
+
+for (const code of ['EMFILE', 'EACCES', 'ESTALE', 'ENOMEM', 'EIO'])
+  for (const bodySize of [5000, 2 * MIB])
+    t.test(`kept again while the disk says ${code}: the only copy of ${bodySize} bytes stays`, async (t) => {
+      const { store, dir, files } = await openForms(t, { durable: true });
+      const one = identityBody('only copy', bodySize);
+      await keep(store, one);
+      const spool = store.spool();
+      await spool.append(one.bytes);
+      files.onOpen = () => {
+        throw diskError(code);
+      };
+      await t.rejects(store.keep(spool, one.proof), { code: code === 'EMFILE' ? 'BUSY' : 'DISK' });
+      files.onOpen = () => {};
+      await store.close();
+      t.equal(await isFile(pathOf(dir, one.proof)), true);
+      const again = await openForms(t, { dir, durable: true });
+      const form = await again.store.find(one.proof.digest, 'identity');
+      t.ok(form && (await readAll(form)).equals(one.bytes));
+    });
+
+t.test('kept again, not durable, while nothing can be opened: memory has it, and the file stays', async (t) => {
+  const { store, dir, files } = await openForms(t);
+  const one = identityBody('acknowledged', 5000);
+  await keep(store, one);
+  await store.close();
+  const again = await openForms(t, { dir });
+  again.files.onOpen = () => {
+    throw diskError('EMFILE');
+  };
+  t.ok((await keep(again.store, one)).body?.equals(one.bytes));
+  await again.store.close();
+  t.equal(await isFile(pathOf(dir, one.proof)), true);
+  t.match(again.store.stats(), { objects: 1 }, 'and counts');
+  files.onOpen = () => {};
+  const third = await openForms(t, { dir });
+  t.ok((await third.store.find(one.proof.digest, 'identity'))?.body?.equals(one.bytes));
+});
+
+t.test('what cannot be read is replaced by what is kept anew', async (t) => {
+  const { store, dir } = await openForms(t);
+  const one = encodedBody('same', 1, 5000);
+  const two = encodedBody('same', 2, 5000);
+  await keep(store, one);
+  await store.close();
+  const again = await openForms(t, { dir });
+  again.files.onOpen = (path) => {
+    if (path.includes('/forms/')) throw diskError('EIO');
+  };
+  t.ok((await keep(again.store, two)).body?.equals(two.bytes));
+  await again.store.close();
+  t.equal(again.store.stats().objects, 1);
+  const third = await openForms(t, { dir });
+  t.ok((await third.store.find(two.proof.digest, 'zstd'))?.body?.equals(two.bytes));
+});
+
+t.test('EIO when a form is first looked at: a miss now, a hit later', async (t) => {
+  const { store, dir } = await openForms(t);
+  const small = identityBody('small', 5000);
+  for (const one of [small, body]) await keep(store, one);
+  await store.close();
+  const again = await openForms(t, { dir });
+  again.files.onOpen = () => {
+    throw diskError('EIO');
+  };
+  for (const { proof } of [small, body]) t.equal(await again.store.find(proof.digest, 'identity'), undefined);
+  again.files.onOpen = () => {};
+  for (const { proof, bytes } of [small, body]) {
+    const form = await again.store.find(proof.digest, 'identity');
+    t.ok(form && (await readAll(form)).equals(bytes));
+  }
+});
+
+/** From the third MiB on the disk reads nothing. */
+const breakReads = (files: FakeFiles): (() => void) => {
+  const open = files.open.bind(files);
+  files.open = async (path, flags) => {
+    const file = await open(path, flags);
+    // One of the overloads of `read`, which is the one that the store calls.
+    const read = file.read.bind(file) as (b: Buffer, o: number, l: number, p: number) => Promise<unknown>;
+    const broken = (buffer: Buffer, offset: number, length: number, position: number) =>
+      path.includes('/forms/') && position >= 2 * MIB && position < 3 * MIB
+        ? Promise.reject(diskError('EIO'))
+        : read(buffer, offset, length, position);
+    return Object.assign(file, { read: broken });
+  };
+  return () => {
+    files.open = open;
+  };
+};
+
+t.test('EIO in the middle of a body: its file stays, it is a miss for a minute, then found again', async (t) => {
+  const { store, dir, clock, files } = await openForms(t, { durable: true });
+  const form = await keep(store, body);
+  const mend = breakReads(files);
+  const { left, error } = await readToEnd(form);
+  t.match(error, rot);
+  t.ok(left.equals(body.bytes.subarray(0, 2 * MIB)));
+  mend();
+  t.equal(await store.find(body.proof.digest, 'identity'), undefined, 'else every answer would be cut there');
+  t.equal(await isFile(pathOf(dir, body.proof)), true);
+  await clock.advance(60_000);
+  const found = await store.find(body.proof.digest, 'identity');
+  t.ok(found && (await readAll(found)).equals(body.bytes));
+});
+
+t.test('EIO in the middle of a body that is kept anew: it is found at once', async (t) => {
+  const { store, files } = await openForms(t);
+  const form = await keep(store, body);
+  const mend = breakReads(files);
+  t.match((await readToEnd(form)).error, rot);
+  mend();
+  await keep(store, body);
+  const found = await store.find(body.proof.digest, 'identity');
+  t.ok(found && (await readAll(found)).equals(body.bytes));
+  t.equal(store.stats().objects, 1);
+});
+
+t.test('forms that cannot be read are told of once a minute', async (t) => {
+  const { store, dir } = await openForms(t);
+  const bodies = [1, 2, 3, 4, 5].map((seed) => identityBody(seed, 2000));
+  for (const one of bodies) await keep(store, one);
+  await store.close();
+  const again = await openForms(t, { dir });
+  again.files.onOpen = () => {
+    throw diskError('EMFILE');
+  };
+  for (const { proof } of bodies) await again.store.find(proof.digest, 'identity');
+  t.equal(again.log.lines.length, 1);
+  await again.clock.advance(60_000);
+  for (const { proof } of bodies) await again.store.find(proof.digest, 'identity');
+  t.equal(again.log.lines.length, 2);
+});
+
+t.test('a footer whose count of MiBs has rotted is damage, not something to read some day', async (t) => {
+  const { store, dir } = await openForms(t, { maxBytes: 2 ** 40 });
+  await keep(store, body);
+  await store.close();
+  const path = pathOf(dir, body.proof);
+  const file = await open(path, 'r+');
+  // As in a form of 3 GiB, of which most is a hole: its file could hold so long a footer.
+  const trailer = Buffer.alloc(48);
+  await file.read(trailer, 0, 48, (await file.stat()).size - 48);
+  trailer.writeUInt32BE(90_000_000, 4);
+  await file.truncate(3 * 2 ** 30 - 48);
+  await file.write(trailer, 0, 48, 3 * 2 ** 30 - 48);
+  await file.close();
+  const again = await openForms(t, { dir, maxBytes: 2 ** 40 });
+  t.equal(await again.store.find(body.proof.digest, 'identity'), undefined);
+  t.match(again.log.lines, [{ fields: { reason: 'footer' } }]);
+  await again.store.close();
+  t.equal(await isFile(path), false);
+});

@@ -1,8 +1,8 @@
-// Keeps other people's web pages away from an API that trusts whoever is on this machine.
+// Keeps other people's web pages away from listeners that trust whoever is on this machine.
 
 import type { IncomingHttpHeaders } from 'node:http';
 import { isIP } from 'node:net';
-import { isLoopback, type Listen } from '../core/listen.ts';
+import { isLoopback, type Listen } from './listen.ts';
 
 /**
  * A page may make its own name resolve to 127.0.0.1 (DNS rebinding): a browser then calls us, but with that name as
