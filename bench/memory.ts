@@ -16,7 +16,7 @@ const HUGE_BYTES = 3 * 1024 ** 3;
 const WATCH_MS = 3_000;
 
 /** In MB, as /proc has it: `VmRSS` now, `VmHWM` at its peak. */
-const memoryOf = async (pid: number, kind: 'VmRSS' | 'VmHWM'): Promise<number> => {
+export const memoryOf = async (pid: number, kind: 'VmRSS' | 'VmHWM'): Promise<number> => {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   const [, kibibytes] = new RegExp(`^${kind}:\\s+(\\d+) kB$`, 'm').exec(status) ?? [];
   return (Number(kibibytes) * 1024) / 1e6;

@@ -2,6 +2,11 @@
 
 import { parseArgs } from 'node:util';
 import type { Scope } from '../test/support/real/scope.ts';
+import { bazelBuilds } from './bazel-build.ts';
+import { bazelReaders, bazelReads, bazelWrites } from './bazel-large.ts';
+import { bazelMixed } from './bazel-mixed.ts';
+import { bazelSmall } from './bazel-small.ts';
+import { bazelStalled } from './bazel-stalled.ts';
 import { busyNarinfo } from './busy-narinfo.ts';
 import type { Figure } from './figure.ts';
 import { cold, coldBehindSlowWire, stored } from './large-nar.ts';
@@ -22,6 +27,13 @@ const figures: Readonly<Record<string, (scope: Scope) => Promise<Figure | Figure
   busy: busyNarinfo,
   stalled: stalledReaders,
   huge: hugeNar,
+  'bazel-small': bazelSmall,
+  'bazel-read': bazelReads,
+  'bazel-write': bazelWrites,
+  'bazel-mixed': bazelMixed,
+  'bazel-readers': bazelReaders,
+  'bazel-stalled': bazelStalled,
+  'bazel-build': bazelBuilds,
 };
 
 const { values: options } = parseArgs({

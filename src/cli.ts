@@ -2,49 +2,24 @@
 // The commands. Exit: 0 fine, 1 degraded or findings, 2 usage, 3 quarantined, 4 unreachable, 70 a crash.
 
 import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { destination } from 'pino';
-import { askAdmin } from './admin/client.ts';
-import { type Shown, statusExit, statusText } from './admin/report.ts';
+import { withAdminFlags } from './cli/admin-address.ts';
+import { runAuditVerify } from './cli/audit.ts';
+import { runIncidentAck, runIncidentList, runIncidentShow } from './cli/incident.ts';
+import { runQuarantineOff, runQuarantineOn, runQuarantineShow } from './cli/quarantine.ts';
+import { asJson, FINDINGS, FINE, type Options, readIfThere, type Shell, UNREACHABLE, USAGE } from './cli/shell.ts';
+import { runStatus } from './cli/status.ts';
 import { ConfigError } from './config/problem.ts';
 import { configKeys, loadConfig, type Setting } from './config.ts';
 import { systemClock } from './core/clock.ts';
-import { CleanmissError, codeOf, isCode } from './core/errors.ts';
-import { Secret } from './core/secret.ts';
+import { CleanmissError } from './core/errors.ts';
 import { CRASHED, openLog, serve, welcome } from './main.ts';
-
-type Options = Readonly<Record<string, unknown>>;
-
-const FINE = 0;
-const USAGE = 2;
-const UNREACHABLE = 4;
-
-/** What a command has of the world; tests give it another. */
-export interface Shell {
-  readonly cwd: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** On standard output. */
-  readonly say: (text: string) => void;
-  /** On standard error. */
-  readonly complain: (text: string) => void;
-}
-
-const asJson = (value: unknown): string => `${JSON.stringify(value)}\n`;
 
 /** One level above this file, both in a checkout and in the package. */
 const version = (): string => {
   const manifest: { version?: unknown } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   return String(manifest.version);
-};
-
-const readIfThere = (path: string): string | undefined => {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return undefined;
-    throw error;
-  }
 };
 
 const load = (options: Options, { cwd, env }: Shell) => {
@@ -108,35 +83,11 @@ const runConfigCheck = (options: Options, shell: Shell): number => {
   }
 };
 
-const readToken = (file: unknown, { cwd }: Shell): Secret | undefined => {
-  if (file === undefined) return undefined;
-  // Without its name: some paste the token where that belongs.
-  const refused = (why: string) => new CleanmissError('TOKEN_FILE', 'client', `--token-file: ${why}`);
-  let token: string | undefined;
-  try {
-    token = readIfThere(resolve(cwd, String(file)))?.trim();
-  } catch (error) {
-    throw refused(`it cannot be read: ${codeOf(error)}`);
-  }
-  if (token === undefined) throw refused('there is no such file');
-  // Else the header is refused with a message that repeats it.
-  if (!/^[\x21-\x7e]+$/.test(token)) throw refused('accepted: a file that holds one token');
-  return new Secret(token);
-};
-
-const runStatus = async (options: Options, shell: Shell): Promise<number> => {
-  const answer = await askAdmin(
-    { url: String(options['admin']), token: readToken(options['tokenFile'], shell) },
-    '/v1/status',
+const runCanary = (options: Options, shell: Shell): Promise<number> =>
+  // Here and not above: nobody else needs the S3 client.
+  import('./cli/canary.ts').then(({ runCanaryInit }) =>
+    runCanaryInit(load(options, shell).config, version(), options, shell),
   );
-  if (!('health' in answer && 'gate' in answer && 'store' in answer)) {
-    throw new CleanmissError('UNREACHABLE', 'upstream', `${options['admin']} is no cleanmiss`);
-  }
-  // It has the marks of a status, whose fields are only ever added to.
-  const status = answer as Shown;
-  shell.say(options['json'] === true ? asJson(status) : statusText(status));
-  return statusExit(status);
-};
 
 const withConfigFlags = (command: Command): Command => {
   command.option('--config <file>', 'the configuration (./cleanmiss.toml where there is one)');
@@ -149,15 +100,13 @@ const withConfigFlags = (command: Command): Command => {
   return command;
 };
 
-const withAdminFlags = (command: Command): Command =>
-  command
-    .option('--admin <url>', 'where the admin API is', 'http://127.0.0.1:9501')
-    .option('--token-file <file>', 'a file that holds a token for it');
-
 /** `finish` gets the exit code of the command that ran. */
 const commands = (shell: Shell, finish: (code: number) => void): Command => {
   const run = (action: (options: Options, shell: Shell) => number | Promise<number>) => async (options: Options) =>
     finish(await action(options, shell));
+  const runOn =
+    (action: (id: string, options: Options, shell: Shell) => Promise<number>) => async (id: string, options: Options) =>
+      finish(await action(id, options, shell));
   // Subcommands inherit these, as long as they come after.
   const program = new Command('cleanmiss')
     .description('A sidecar in front of binary caches: what cannot be proven is a clean miss.')
@@ -171,11 +120,49 @@ const commands = (shell: Shell, finish: (code: number) => void): Command => {
   withConfigFlags(add(program, 'serve', 'run until SIGTERM')).action(run(runServe));
   const config = program.command('config').description('look at the configuration');
   withConfigFlags(add(config, 'check', 'say what is wrong with it, or what is in force')).action(run(runConfigCheck));
-  withAdminFlags(add(program, 'status', 'how a running cleanmiss is')).action(run(runStatus));
+  withAdminFlags(add(program, 'status', 'how a running cleanmiss is'))
+    .option('--watch', 'and go on, whenever that changes')
+    .action(run(runStatus));
+
+  const scope = ['--scope <scope>', 'global, nix, bazel or cache:NAME'] as const;
+  const quarantine = program
+    .command('quarantine')
+    .description('refuse writes until it is lifted, whatever health says');
+  withAdminFlags(add(quarantine, 'on', 'refuse writes from now on'))
+    .requiredOption(...scope)
+    .requiredOption('--reason <text>', 'clients print it')
+    .option('--ticket <ticket>', 'where to read more')
+    .option('--expires <duration>', 'ends by itself: "4h", or a time such as "2026-05-01T12:00:00Z"')
+    .action(run(runQuarantineOn));
+  withAdminFlags(add(quarantine, 'off', 'lift a quarantine'))
+    .option(...scope)
+    .option('--reason <text>', 'for the audit log')
+    .option('--assume-clear', 'after its file was corrupt: I know that nothing else was in force')
+    .action(run(runQuarantineOff));
+  withAdminFlags(add(quarantine, 'show', 'what is in force')).action(run(runQuarantineShow));
+
+  const incident = program.command('incident').description('what was wrong with the object store');
+  withAdminFlags(add(incident, 'list', 'newest first')).action(run(runIncidentList));
+  withAdminFlags(add(incident, 'show', 'all of one: evidence, and what was refused'))
+    .argument('<id>')
+    .action(runOn(runIncidentShow));
+  withAdminFlags(add(incident, 'ack', 'I have looked at it: let writes pass again'))
+    .argument('<id>')
+    .requiredOption('--note <text>', 'what was found, for the audit log')
+    .action(runOn(runIncidentAck));
+
+  const audit = program.command('audit').description('who changed what');
+  withAdminFlags(add(audit, 'verify', 'whether every row is as it was written'))
+    .option('--file <file>', 'of a log itself, without asking a running cleanmiss')
+    .action(run(runAuditVerify));
+
+  const canary = program.command('canary').description('objects by which a bucket is known');
+  withConfigFlags(add(canary, 'init', 'write them, once, and never over anything')).action(run(runCanary));
   return program;
 };
 
-const exitOf = (error: CleanmissError): number => (error.code === 'UNREACHABLE' ? UNREACHABLE : USAGE);
+const exitOf = ({ code }: CleanmissError): number =>
+  code === 'UNREACHABLE' ? UNREACHABLE : code === 'ADMIN_FAILED' ? FINDINGS : USAGE;
 
 /** One message for what the caller can help; a stack for what only the author can. */
 const explain = (error: unknown, { complain }: Shell): number => {

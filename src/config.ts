@@ -90,11 +90,6 @@ const schemaFor = (at: Surroundings) => {
     auth: Type.Object({
       ttlMs: duration('60s', 'How long credentials stay good that the upstream accepted.', 'ttl'),
       graceMs: duration('10m', 'And how long while the upstream is down.', 'grace'),
-      writes: choice(
-        ['upstream', 'tokens'],
-        'upstream',
-        'Who decides who may write: the upstream, or `auth.tokens` besides. Without an upstream it is always tokens.',
-      ),
       tokens: tokens('none', 'Who may do what. Without it admin answers this machine alone.'),
     }),
     health: Type.Object({

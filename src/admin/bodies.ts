@@ -1,6 +1,7 @@
 // What callers of admin send: read strictly, for a key that is misspelled must not pass for one that is not there.
 
 import { CleanmissError } from '../core/errors.ts';
+import { scrub } from '../core/scrub.ts';
 import type { OrderTerms } from '../gate/orders.ts';
 
 const MAX_REASON = 500;
@@ -26,12 +27,12 @@ const fieldsOf = (body: unknown, known: readonly string[]): Record<string, unkno
   return { ...body };
 };
 
-/** One line: it becomes part of the sentence that clients print. */
+/** One line: it becomes part of the sentence that clients print. Scrubbed, for people quote what they saw. */
 const line = (value: unknown, name: string, max: number): string => {
   if (typeof value !== 'string' || value.trim() === '') return refuse(`${name} must say something`);
   if (value.length > max) refuse(`${name} is longer than ${max} characters`);
   if (/\p{Cc}/u.test(value)) refuse(`${name} must be one line`);
-  return value.trim();
+  return scrub(value.trim());
 };
 
 const optional = <T>(value: unknown, read: (value: unknown) => T): T | null =>
@@ -67,5 +68,5 @@ export const readNote = (body: unknown): string => {
   const { note } = fieldsOf(body, ['note']);
   if (typeof note !== 'string' || note.trim() === '') return refuse('note must say what was found');
   if (note.length > MAX_NOTE) refuse(`note is longer than ${MAX_NOTE} characters`);
-  return note.trim();
+  return scrub(note.trim());
 };

@@ -27,7 +27,8 @@ export const eventRoutes = (app: FastifyInstance, ports: EventPorts): void => {
   app.addHook('preClose', async () => {
     for (const watcher of watchers) watcher.destroy();
   });
-  app.get('/v1/events', { config: { access: ['read'] } }, (_request, reply) => {
+  // A HEAD would hold its connection, and get nothing for it.
+  app.get('/v1/events', { exposeHeadRoute: false, config: { access: ['read'] } }, (_request, reply) => {
     if (watchers.size >= MAX_WATCHERS) return sendProblem(reply, 503, `${MAX_WATCHERS} watch already`);
     reply.hijack();
     const response = reply.raw;

@@ -44,8 +44,9 @@ export const operatorRoutes = (
     const after = within(query.after, 0, Number.MAX_SAFE_INTEGER);
     const limit = within(query.limit, DEFAULT_ROWS, MAX_ROWS);
     if (Number.isNaN(after) || !(limit >= 1)) return sendProblem(reply, 400, 'after and limit are whole numbers');
-    const rows = (await guard?.audit.rows(after, limit)) ?? [];
-    return reply.send({ head: guard?.audit.head ?? null, rows });
+    // Before the rows are read: the last page then has it, whatever is added meanwhile.
+    const head = guard?.audit.head ?? null;
+    return reply.send({ head, rows: (await guard?.audit.rows(after, limit)) ?? [] });
   });
 
   app.get('/v1/suspects', { config: { access: ['read', 'quarantine'] } }, (_request, reply) =>

@@ -113,7 +113,7 @@ const updateActionResult = async (
   const { actionResult } = request;
   if (actionResult === undefined) throw invalid('an action result is missing');
   requireWellFormed(actionResult);
-  await gated.admit(instance, 'UpdateActionResult', caller);
+  await gated.admit(instance, 'UpdateActionResult', caller, digestKey(action));
   const answer = await upstream.updateActionResult(request, caller);
   if (answer.kind === 'denied') throw upstream.refusal(caller.credentials);
   if (answer.kind !== 'result') throw notStored();

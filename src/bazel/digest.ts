@@ -4,7 +4,7 @@ import { type Digest, isSha256Hex } from '../core/digest.ts';
 import { invalid } from './call-error.ts';
 
 /** SHA-256 of no bytes: a blob that every cache has. */
-export const EMPTY: Digest = {
+const EMPTY: Digest = {
   sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
   sizeBytes: 0,
 };

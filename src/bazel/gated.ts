@@ -15,15 +15,17 @@ export class GatedWrites {
     this.#telemetry = telemetry;
   }
 
-  async decide(instance: string, operation: string, { signal }: Caller): Promise<Decision> {
-    const decision = await this.#gate.decide({ front: 'bazel', tenant: instance, operation }, signal);
+  /** `subject`: the digest of the action that it is about. */
+  async decide(instance: string, operation: string, { signal }: Caller, subject?: string): Promise<Decision> {
+    const write = { front: 'bazel', tenant: instance, operation, ...(subject !== undefined && { subject }) } as const;
+    const decision = await this.#gate.decide(write, signal);
     if (!decision.allow) this.#telemetry.writeRefused('bazel', decision.by);
     return decision;
   }
 
   /** Throws the refusal: one call, no other try, and one warning that shows the sentence (Bazel 4 and 7, measured). */
-  async admit(instance: string, operation: string, caller: Caller): Promise<void> {
-    const decision = await this.decide(instance, operation, caller);
+  async admit(instance: string, operation: string, caller: Caller, subject?: string): Promise<void> {
+    const decision = await this.decide(instance, operation, caller, subject);
     if (!decision.allow) throw refusalOf(decision);
   }
 }

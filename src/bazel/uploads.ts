@@ -114,6 +114,9 @@ export class Uploads {
  */
 const TAIL_BYTES = { identity: 1, zstd: 2 ** 20 + 64 * 1024 };
 
+/** Held together: as many buffers as a MiB has bytes would take a hundred times that. */
+const CRUMB_BYTES = 4096;
+
 /** Holds the newest bytes back until they are proven, so that nothing wrong is ever complete upstream. */
 class Forward {
   readonly #upload: BlobUpload;
@@ -131,7 +134,9 @@ class Forward {
 
   /** The batch is another's again when this resolves. Throws where the upstream refuses more. */
   async take(batch: Buffer): Promise<void> {
-    this.#held.push(Buffer.from(batch));
+    const last = this.#held.at(-1);
+    if (last === undefined || last.length >= CRUMB_BYTES) this.#held.push(Buffer.from(batch));
+    else this.#held[this.#held.length - 1] = Buffer.concat([last, batch]);
     this.#heldBytes += batch.length;
     for (let [first] = this.#held; first !== undefined; [first] = this.#held) {
       if (this.#heldBytes - first.length < this.#tailBytes) return;

@@ -85,11 +85,6 @@ export const conflictsOf = ({
     ['release.follow', 'release.memory'],
     'what fits into release.memory is never followed',
   );
-  check(
-    auth.writes === 'tokens' && auth.tokens === undefined,
-    ['auth.writes', 'auth.tokens'],
-    'nobody has a token to write with',
-  );
   const { endpoint } = health.s3;
   const isWatched = health.watch === 's3' && endpoint !== undefined;
   check(isWatched && health.s3.buckets.length === 0, ['health.s3.buckets'], 'which buckets have to be there?');

@@ -107,7 +107,10 @@ export const parseGrpcOrigin = (text: string): GrpcOrigin => {
 export const parseOrigin = (text: string): Origin => {
   const [, authority = '', rest = ''] =
     /^https?:\/\/([^/?#\\]*)(.*)$/i.exec(text) ?? refuse('not an http:// or https:// URL');
-  if (/@/.test(text)) refuse('credentials do not belong into a URL: a key named credentials names a file with them');
+  if (/@/.test(text))
+    refuse(
+      'credentials do not belong into a URL: nix.credentials (for S3, health.s3.credentials) names a file with them',
+    );
   if (/[?#]/.test(rest)) refuse('it has a query or a fragment');
   const path = rest === '' || rest === '/' ? '' : parsePrefix(rest);
   return URL.canParse(text) ? { origin: new URL(text).origin, authority, path } : refuse('not a URL');

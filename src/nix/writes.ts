@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../core/clock.ts';
 import type { Telemetry } from '../core/telemetry.ts';
-import type { Decision, Gate } from '../gate/gate.ts';
+import type { Decision, Gate, Write } from '../gate/gate.ts';
 import { atticError } from './pass-through.ts';
 import { sendText } from './send.ts';
 import { readTarget, type Target } from './target.ts';
@@ -36,7 +36,7 @@ export const admitWrite = async (
   const onClose = () => gone.abort();
   response.once('close', onClose);
   const operation = `${request.method} ${target.kind}`;
-  const decision = await gate.decide({ front: 'nix', tenant: tenantOf(target, request), operation }, gone.signal);
+  const decision = await gate.decide({ front: 'nix', ...addressed(target, request), operation }, gone.signal);
   response.off('close', onClose);
   if (gone.signal.aborted) return false;
   if (decision.allow) return true;
@@ -83,27 +83,40 @@ const sendRefusal = (response: ServerResponse, target: Target, refusal: Decision
   sendText(response, status, json, { 'content-type': 'application/json', ...retryAfter });
 };
 
-/** The Attic cache of an upload, or the first segment of a path. */
-const tenantOf = (target: Target, request: IncomingMessage): string => {
+/** Whose cache it writes to, and what: the Attic cache and store path of an upload, or the first segment of a path. */
+const addressed = (target: Target, request: IncomingMessage): Pick<Write, 'tenant' | 'subject'> => {
   switch (target.kind) {
-    case 'attic-api':
-      return uploadCache(request.headers['x-attic-nar-info']) ?? target.path.split('/')[3] ?? '';
+    case 'attic-api': {
+      const { cache, storePath } = readNarInfo(request.headers['x-attic-nar-info']);
+      // Only the body of an upload may say it: its preamble does, where the header is left out.
+      const tenant = cache ?? target.path.split('/')[3] ?? null;
+      return storePath === undefined ? { tenant } : { tenant, subject: storePath };
+    }
     case 'bad':
-      return '';
+      return { tenant: '' };
     case 'unknown':
-      return target.path.split('/')[0] ?? '';
+      return { tenant: target.path.split('/')[0] ?? '' };
+    case 'narinfo':
+      return { tenant: target.cache.split('/')[0] ?? '', subject: target.storeHash };
     default:
-      return target.cache.split('/')[0] ?? '';
+      return { tenant: target.cache.split('/')[0] ?? '' };
   }
 };
 
-const uploadCache = (narInfo: string | string[] | undefined): string | undefined => {
-  if (typeof narInfo !== 'string') return undefined;
+/** A header that comes twice is no JSON. */
+const readNarInfo = (
+  header: string | string[] | undefined,
+): { readonly cache?: string | undefined; readonly storePath?: string | undefined } => {
+  if (typeof header !== 'string') return {};
   try {
-    const info: unknown = JSON.parse(narInfo);
-    if (typeof info !== 'object' || info === null || !('cache' in info)) return undefined;
-    return typeof info.cache === 'string' ? info.cache : undefined;
+    const info: unknown = JSON.parse(header);
+    if (typeof info !== 'object' || info === null) return {};
+    const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
+    return {
+      cache: 'cache' in info ? text(info.cache) : undefined,
+      storePath: 'store_path' in info ? text(info.store_path) : undefined,
+    };
   } catch {
-    return undefined;
+    return {};
   }
 };

@@ -193,6 +193,11 @@ export class Obtainer {
     this.#lingering.add(timer);
   }
 
+  /** Whether another place brought the same digest: that form stays, and its encoded bytes may be others than come now. */
+  #isHeldElsewhere({ digest, encoding }: Claim): boolean {
+    return encoding !== 'identity' && isWhole(digest) && this.#ports.forms.encodings(digest).includes(encoding);
+  }
+
   /** A held form of the same digest in another encoding, from which the claim's own can be made. None if we can't look. */
   async #remakeSource(claim: Claim): Promise<ProvenForm | undefined> {
     const { forms } = this.#ports;
@@ -224,7 +229,8 @@ export class Obtainer {
     fill.join();
     try {
       const { clock, suspects } = this.#ports;
-      const follow = suspects.isDoubted(fill.claim) ? 'never' : asker.follow;
+      const mayFollow = !suspects.isDoubted(fill.claim) && !this.#isHeldElsewhere(fill.claim);
+      const follow = mayFollow ? asker.follow : 'never';
       const inTime = await verdictInTime(clock, fill, { ...asker, follow });
       // It may have come in the same moment: a miss is still a clean one then.
       const verdict = inTime === 'follow' && fill.hasEnded ? await fill.verdict : inTime;

@@ -3,8 +3,8 @@
 import { status } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import type { BlobDigest } from '../../src/bazel/envelope.ts';
-import { type Clock, systemClock } from '../../src/core/clock.ts';
-import { fastClock } from '../support/fast-clock.ts';
+import type { Clock } from '../../src/core/clock.ts';
+import { aheadClock, hurriedClock, seenAs } from '../support/deadline-clocks.ts';
 import { refuseLeaks } from '../support/leaks.ts';
 import { hang, stall } from '../support/reapi/behaviours.ts';
 import { digestOf, directoryBytes, wireDigest } from '../support/reapi/cache.ts';
@@ -127,6 +127,8 @@ const opened = async (t: Test, { hangs, isAccessAsked }: Omit<Cell, 'call' | 'co
   const rig = await startRig(t, PATIENT, { clock });
   for (const bytes of [small, large, fine, directory]) rig.upstream.cache.add(bytes);
   rig.upstream.cache.addResult(action.hash, { outputFiles: [{ path: 'a', digest: wireDigest(digestOf(small)) }] });
+  // What a busy machine takes to connect is none of what is waited for.
+  t.equal((await rig.client.getCapabilities()).code, OK);
   if (isAccessAsked !== true) t.equal((await rig.client.findMissing([digestOf(large)])).code, OK);
   for (const [method, digest] of hangs)
     rig.upstream.script(digest === null ? method : { method, hash: digest.hash }, hang());
@@ -135,14 +137,17 @@ const opened = async (t: Test, { hangs, isAccessAsked }: Omit<Cell, 'call' | 'co
 
 refuseLeaks(t);
 // It is all waiting.
-t.jobs = 32;
+t.jobs = 20;
 
 for (const deadlineMs of [1_000, 5_000])
   for (const cell of CELLS)
     t.test(`${cell.call}: ${deadlineMs} ms`, { buffered: true }, async (t) => {
-      const rig = await opened(t, cell, systemClock);
-      const { code, details } = await cell.ask(rig, { deadlineMs });
+      const rig = await opened(t, cell, aheadClock);
+      const startedAt = performance.now();
+      const { code, details } = await cell.ask(rig, seenAs(deadlineMs));
       t.equal(code, cell.code, details);
+      const tookMs = performance.now() - startedAt;
+      t.ok(tookMs < deadlineMs + 4_000, `within ${deadlineMs} ms, and what a busy machine adds: ${tookMs} ms`);
       if (code === FAILED_PRECONDITION) t.match(details, SENTENCE);
       await rig.end();
     });
@@ -154,32 +159,33 @@ for (const [deadline, patienceMs] of [
 ] as const)
   for (const cell of CELLS)
     t.test(`${cell.call}: ${JSON.stringify(deadline)}`, { buffered: true }, async (t) => {
-      const clock = fastClock(20);
+      const clock = hurriedClock();
       const rig = await opened(t, cell, clock);
+      clock.hurry(20);
       const startedAt = clock.monotonic();
       const { code, details } = await cell.ask(rig, deadline);
       t.equal(code, cell.code, details);
       const tookMs = clock.monotonic() - startedAt;
-      t.ok(tookMs < patienceMs + 15_000, `within ${patienceMs} ms, and what a busy machine adds: ${tookMs} ms`);
+      t.ok(tookMs < patienceMs + 60_000, `within ${patienceMs} ms, and what a busy machine adds: ${tookMs} ms`);
       await rig.end();
     });
 
 for (const encoding of ENCODINGS)
   t.test(`a followed Read that stops in the middle: ${encoding}`, { buffered: true }, async (t) => {
-    const rig = await startRig(t, PATIENT);
+    const rig = await startRig(t, PATIENT, { clock: aheadClock });
     const digest = rig.upstream.cache.add(large);
     rig.upstream.script('Read', stall(-100_000));
-    const answer = await rig.client.read(digest, { encoding, deadlineMs: 2_000 });
+    const answer = await rig.client.read(digest, { encoding, ...seenAs(5_000) });
     t.ok(answer.bytes.length > 0, 'some of it has left');
     await checkRead(t, answer, large, { encoding, expected: 'miss', name: 'at the deadline' });
     await rig.end();
   });
 
 t.test('a batch of which one blob hangs: the other is there', { buffered: true }, async (t) => {
-  const rig = await startRig(t, PATIENT);
+  const rig = await startRig(t, PATIENT, { clock: aheadClock });
   const digests = [small, fine].map((bytes) => rig.upstream.cache.add(bytes));
   rig.upstream.script({ method: 'Read', hash: digestOf(small).hash }, hang());
-  const { code, details, response } = await rig.client.batchRead(digests, { deadlineMs: 2_000 });
+  const { code, details, response } = await rig.client.batchRead(digests, seenAs(5_000));
   t.equal(code, OK, details);
   t.same(
     response?.responses.map((item) => [item.status?.code ?? OK, item.data.length]),
@@ -192,12 +198,12 @@ t.test('a batch of which one blob hangs: the other is there', { buffered: true }
 });
 
 t.test('what hangs is not begun twice, and answers the next', { buffered: true }, async (t) => {
-  const rig = await startRig(t, PATIENT);
+  const rig = await startRig(t, PATIENT, { clock: aheadClock });
   const digest = rig.upstream.cache.add(small);
   const { promise, resolve } = Promise.withResolvers<void>();
   rig.upstream.script('Read', stall('before', promise));
-  t.equal((await rig.client.read(digest, { deadlineMs: 500 })).code, NOT_FOUND);
-  t.equal((await rig.client.read(digest, { deadlineMs: 500 })).code, NOT_FOUND);
+  t.equal((await rig.client.read(digest, seenAs(500))).code, NOT_FOUND);
+  t.equal((await rig.client.read(digest, seenAs(500))).code, NOT_FOUND);
   resolve();
   await rig.upstream.idle();
   t.ok((await rig.client.read(digest)).bytes.equals(small));
@@ -208,7 +214,7 @@ t.test('what hangs is not begun twice, and answers the next', { buffered: true }
 t.test('capabilities wait for nobody', { buffered: true }, async (t) => {
   const rig = await startRig(t, PATIENT);
   rig.upstream.script(() => true, hang());
-  const { code, response } = await rig.client.getCapabilities({ deadlineMs: 5_000 });
+  const { code, response } = await rig.client.getCapabilities({ deadlineMs: 30_000 });
   t.equal(code, OK);
   t.equal(response?.cacheCapabilities?.actionCacheUpdateCapabilities?.updateEnabled, true);
   t.equal(rig.upstream.calls.length, 0);

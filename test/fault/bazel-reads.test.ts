@@ -94,7 +94,7 @@ const ROWS: readonly Row[] = [
 ];
 
 /** Scaled down: what takes 15 s of patience in life takes four here. */
-const LIMITS = { 'upstream.firstByte': '4s', 'upstream.idle': '700ms', 'fills.perClient': '64' };
+const LIMITS = { 'upstream.firstByte': '4s', 'upstream.idle': '1500ms', 'fills.perClient': '64' };
 
 /** The same in each row: their encodings cost more than everything that is tested here. */
 const made = new Map<string, Buffer>();
@@ -107,13 +107,15 @@ const bytesFor = (state: string, { encoding, sizeBytes }: Blob): Buffer => {
 
 refuseLeaks(t);
 // Most of the time is spent waiting for silences to pass, and between tries.
-t.jobs = 10;
+t.jobs = 8;
 
 for (const row of ROWS) t.test(row.fault, { buffered: true }, (t) => runRow(t, row));
 
 async function runRow(t: Test, { expected, faults, isMute, isLargeToo }: Row): Promise<void> {
   const { upstream, client, end } = await startRig(t, LIMITS);
   if (isMute) upstream.script('GetCapabilities', fail(12));
+  // A connection that takes long on a busy machine makes the upstream one that speaks no zstd.
+  t.equal((await client.findMissing([])).code, 0);
   const add = (state: string, blob: Blob) => {
     const bytes = bytesFor(state, blob);
     const digest = upstream.cache.add(bytes);

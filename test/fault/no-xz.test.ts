@@ -15,7 +15,16 @@ const root = resolve(import.meta.dirname, '../..');
 const serve = async (t: Test, flags: readonly string[] = []) => {
   const listens = ['nix', 'bazel', 'admin'].map((front) => `--${front}.listen=127.0.0.1:0`);
   const hook = new URL('../support/without-lzma.ts', import.meta.url).pathname;
-  const args = ['--import', hook, join(root, 'src/cli.ts'), 'serve', '--json', ...listens, ...flags];
+  const args = [
+    '--import',
+    hook,
+    join(root, 'src/cli.ts'),
+    'serve',
+    '--json',
+    '--health.watch=none',
+    ...listens,
+    ...flags,
+  ];
   const child = spawn(process.execPath, args, { cwd: t.testdir(), stdio: ['ignore', 'pipe', 'pipe'] });
   const closed = once(child, 'close');
   const log: { level?: string; msg?: string }[] = [];

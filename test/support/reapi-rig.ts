@@ -25,7 +25,10 @@ export const startRig = async (
 ): Promise<ReapiRig> => {
   const upstream = await startReapi(reapi);
   t.teardown(() => upstream.close());
-  return { upstream, ...(await openHouse(t, { 'bazel.upstream': `grpc://${upstream.address}`, ...flags }, house, upstream)) };
+  return {
+    upstream,
+    ...(await openHouse(t, { 'bazel.upstream': `grpc://${upstream.address}`, ...flags }, house, upstream)),
+  };
 };
 
 /** The front with nothing behind it. */

@@ -73,7 +73,7 @@ const scenes: readonly Scene[] = [
   {
     reason: 'where a value is from',
     args: ['config', 'check', '--nix.upstream=http://attic:8080', '--nix.credentials', 'token', '--nix.public'],
-    env: { CLEANMISS_FILLS_MAX: '8' },
+    env: { CLEANMISS_FILLS_MAX: '8', CLEANMISS_HEALTH_WATCH: 'none' },
     files: { 'cleanmiss.toml': '[store]\ndir = "big"\n', token: 'Bearer hunter2' },
     exit: 0,
     out: /upstream = "http:\/\/attic:8080" {2}# --nix\.upstream\n.*credentials = "\*\*\*" {2}# .*public = true .*dir = "big" {2}# cleanmiss\.toml\n.*max = 8 {2}# CLEANMISS_FILLS_MAX\n/s,
@@ -235,6 +235,7 @@ t.test('the exit code of a status', (t) => {
     { reason: 'nobody watches', status: {}, exit: 0 },
     { reason: 'green', status: { health: { ...well.health, state: 'green' } }, exit: 0 },
     { reason: 'red', status: { health: { ...well.health, state: 'red', class: 'INDEX_LOST' } }, exit: 1 },
+    { reason: 'watched, and not seen yet', status: { health: { ...well.health, watched: true } }, exit: 1 },
     { reason: 'refused', status: { gate: { ...well.gate, nix: { writes: 'refused', reason: 'x' } } }, exit: 1 },
     { reason: 'the breaker', status: { upstream: { breaker: 'open' } }, exit: 1 },
     { reason: 'findings', status: { suspects: { open: 1, held: 0 } }, exit: 1 },
@@ -243,7 +244,7 @@ t.test('the exit code of a status', (t) => {
       reason: 'quarantined, whatever else',
       status: {
         upstream: { breaker: 'open' },
-        quarantine: [{ scope: 'nix', reason: 'drill', since: '', by: 'me', expires: null }],
+        quarantine: [{ scope: 'nix', reason: 'drill', since: '', by: 'me', expires: null, ticket: null }],
       },
       exit: 3,
     },

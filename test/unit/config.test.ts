@@ -17,9 +17,12 @@ interface Scene {
   readonly file?: string;
   readonly env?: Inputs['env'];
   readonly flags?: Inputs['flags'];
+  /** `health.watch` is "none" but here: most scenes are about something else. */
+  readonly isWatched?: true;
 }
 
-const load = ({ toml, files = {}, file, env = {}, flags = {} }: Scene = {}) => {
+const load = ({ toml, files = {}, file, env = {}, isWatched, ...scene }: Scene = {}) => {
+  const flags = { ...(!isWatched && { 'health.watch': 'none' }), ...scene.flags };
   const disk = new Map(Object.entries(files).map(([name, text]) => [resolve(cwd, name), text]));
   if (toml !== undefined) disk.set(`${cwd}/cleanmiss.toml`, toml);
   return loadConfig({ cwd, file, env, flags, readFile: (path) => disk.get(path) });
@@ -40,7 +43,7 @@ const flag = (key: string, value: string): Scene => ({ flags: { [key]: value } }
 const upstream = { 'nix.upstream': 'http://attic:8080' };
 
 t.test('no config at all: the store is the cache, on loopback', (t) => {
-  t.strictSame(load().config, {
+  t.strictSame(load({ isWatched: true }).config, {
     nix: {
       listen: { host: '127.0.0.1', port: 8501 },
       upstream: undefined,
@@ -66,7 +69,20 @@ t.test('no config at all: the store is the cache, on loopback', (t) => {
     fills: { max: 64, perClient: 16, detached: 8 },
     upstream: { firstByteMs: 15_000, idleMs: 10_000 },
     records: { freshMs: 60_000, freshActionsMs: 5_000 },
-    auth: { ttlMs: 60_000, graceMs: 600_000 },
+    auth: { ttlMs: 60_000, graceMs: 600_000, tokens: undefined },
+    health: {
+      watch: 's3',
+      markers: undefined,
+      s3: {
+        endpoint: undefined,
+        region: 'us-east-1',
+        pathStyle: true,
+        credentials: undefined,
+        buckets: [],
+        canaryPrefix: '.cleanmiss/',
+        intervalMs: 5_000,
+      },
+    },
     admin: { listen: { host: '127.0.0.1', port: 9501 } },
     server: { drainMs: 30_000 },
     log: { level: 'info' },
@@ -279,7 +295,31 @@ const wrong: { reason: string; scene: Scene; says: RegExp }[] = [
     scene: { toml: '"store.maxByte" = "1GiB"' },
     says: /did you mean store\.maxBytes\?/,
   },
-  { reason: 'a room that does not exist yet', scene: { toml: '[health]\nwatch = "s3"' }, says: /unknown section$/m },
+  { reason: 'a room that does not exist yet', scene: { toml: '[tls]\ncert = "none"' }, says: /unknown section$/m },
+  { reason: 'no bucket', scene: flag('health.s3.buckets', 'a/b'), says: /not the name of a bucket/ },
+  { reason: 'no prefix', scene: flag('health.s3.canaryPrefix', '../x/'), says: /ends in a slash/ },
+  { reason: 'no region', scene: flag('health.s3.region', 'US East'), says: /a region/ },
+  {
+    reason: 'no AWS credentials',
+    scene: { files: { c: 'hunter2' }, flags: { 'health.s3.credentials': 'c' } },
+    says: /"\*\*\*" .*no aws_secret_access_key/,
+  },
+  { reason: 'no token file', scene: flag('auth.tokens', 'hunter2'), says: /"\*\*\*" .*no file of this name/ },
+  {
+    reason: 'a token without a name',
+    scene: { files: { c: '# us\n\nread,ack hunter2' }, flags: { 'auth.tokens': 'c' } },
+    says: /line 3 is not "scope\[,scope\] name token"/,
+  },
+  {
+    reason: 'a scope that is none',
+    scene: { files: { c: 'hunter2 me read' }, flags: { 'auth.tokens': 'c' } },
+    says: /line 1 has a scope other than read, write, quarantine, ack/,
+  },
+  {
+    reason: 'one token for two',
+    scene: { files: { c: 'read me hunter2\nack you hunter2' }, flags: { 'auth.tokens': 'c' } },
+    says: /one token is there twice/,
+  },
   {
     reason: 'unknown variable',
     scene: { env: { CLEANMISS_STORE_MAX_BYTE: '1' } },
@@ -315,6 +355,31 @@ const pairs: { reason: string; scene: Scene; says: RegExp }[] = [
     reason: 'everyone could see and steer',
     scene: flag('admin.listen', '10.0.0.1:9501'),
     says: /admin\.listen = .*without tokens/,
+  },
+  {
+    reason: 'a store nobody watches',
+    scene: { isWatched: true, flags: upstream },
+    says: /nix\.upstream = .*say health\.watch = "none", with health\.watch = "s3" \(default\), with health\.s3\.endpoint/,
+  },
+  {
+    reason: 'a store nobody watches, behind Bazel',
+    scene: { isWatched: true, flags: { 'bazel.upstream': 'grpc://h:1' } },
+    says: /bazel\.upstream = .*say health\.watch = "none"/,
+  },
+  {
+    reason: 'a store without buckets',
+    scene: { isWatched: true, flags: { ...upstream, 'health.s3.endpoint': 'http://s3:9000' } },
+    says: /health\.s3\.buckets = \[\].*which buckets/,
+  },
+  {
+    reason: 'an endpoint with a path',
+    scene: flag('health.s3.endpoint', 'http://s3:9000/nix'),
+    says: /an S3 endpoint has no path/,
+  },
+  {
+    reason: 'markers of nothing',
+    scene: flag('health.markers', '/data'),
+    says: /nothing is probed, with health\.s3\.endpoint = "none"/,
   },
   {
     reason: 'one address for two',
@@ -363,6 +428,14 @@ t.test('pairs that contradict each other', (t) => {
     () => load({ flags: { 'nix.listen': '127.0.0.1:0', 'admin.listen': '127.0.0.1:0' } }),
     'two free ports',
   );
+  const files = { tokens: 'read,ack me sesame' };
+  t.doesNotThrow(
+    () => load({ files, flags: { 'auth.tokens': 'tokens', 'admin.listen': '0.0.0.0:9501' } }),
+    'tokens tell callers apart',
+  );
+  const watched = { ...upstream, 'health.s3.endpoint': 'http://s3:9000', 'health.s3.buckets': 'nix, tofu-state' };
+  const { config } = load({ isWatched: true, flags: watched });
+  t.strictSame(config.health.s3.buckets, ['nix', 'tofu-state']);
   t.end();
 });
 
@@ -433,7 +506,7 @@ t.test('credentials are read once, and shown nowhere', (t) => {
   let reads = 0;
   const { config, settings } = loadConfig({
     cwd,
-    env: { CLEANMISS_NIX_CREDENTIALS: 'token', CLEANMISS_NIX_UPSTREAM: 'https://h' },
+    env: { CLEANMISS_NIX_CREDENTIALS: 'token', CLEANMISS_NIX_UPSTREAM: 'https://h', CLEANMISS_HEALTH_WATCH: 'none' },
     flags: {},
     readFile: (path) => {
       if (path !== `${cwd}/token`) return undefined;

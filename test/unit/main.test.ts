@@ -10,7 +10,7 @@ import { openLog, type Stage, serve, welcome } from '../../src/main.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const configure = (flags: Record<string, string> = {}) =>
-  loadConfig({ cwd: '/srv', env: {}, flags, readFile: () => undefined }).config;
+  loadConfig({ cwd: '/srv', env: {}, flags: { 'health.watch': 'none', ...flags }, readFile: () => undefined }).config;
 
 const house = (close: () => Promise<void> = () => Promise.resolve()): House => ({
   nix: { address: '127.0.0.1:8501' },

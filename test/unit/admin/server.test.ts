@@ -58,7 +58,7 @@ t.test('status', async (t) => {
   t.equal(status, 200);
   t.match(type, /^application\/json/);
   t.strictSame(JSON.parse(body), {
-    health: { state: 'unknown', class: null, since: '2026-05-01T00:00:00.000Z' },
+    health: { state: 'unknown', class: null, since: '2026-05-01T00:00:00.000Z', watched: false },
     gate: { nix: { writes: 'allowed', reason: null }, bazel: { writes: 'allowed', reason: null } },
     quarantine: [],
     incident: null,
@@ -67,6 +67,7 @@ t.test('status', async (t) => {
     fills: { active: 3 },
     audit: { head: null },
     upstream: { breaker: 'open' },
+    breakers: { nix: 'open' },
     redirectsRefused: [{ host: 's3.example:443', count: 2 }],
   });
 });

@@ -607,5 +607,7 @@ t.test('a clock that jumps back prolongs nothing', (t) => {
   const recovering = green().rounds(3, round('SLOW')).rounds(15, round('OK'), 2_000);
   recovering.after(-3_600_000, round('OK')).after(2_000, round('OK')).after(2_000, round('OK', 'OK'));
   t.equal(recovering.state.state, 'green', 'nor a recovery');
+  const waiting = new Run().after(10_000, tick);
+  t.same(writesUnder(waiting.state, waiting.now - 3_600_000, 0), { kind: 'hold', forMs: 5_000 }, 'nor a hold');
   t.end();
 });
