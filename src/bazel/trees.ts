@@ -24,8 +24,8 @@ const LISTED = { maxEntries: 10_000, maxBytes: 32 * 1024 * 1024 };
 const LISTED_BYTES = 150;
 /** Directories of one walk that are obtained at the same time: as many fills as one client may have. */
 const PARALLEL = 16;
-/** Directories of one message of GetTree. */
-const PAGE = 1000;
+/** Of one message of GetTree, but for a directory that is larger by itself: clients take 4 MiB. */
+const PAGE_BYTES = 1024 * 1024;
 
 export class Trees {
   readonly #blobs: Blobs;
@@ -89,9 +89,10 @@ export class Trees {
       const all = await Promise.all(read).finally(() => {
         isGivenUp = true;
       });
-      const directories = all.filter((directory) => directory !== null);
+      const listed = all.filter((one) => one !== null);
+      const directories = listed.map(({ directory }) => directory);
       if (directories.length < level.length && (isRoot || !omitsAbsent)) throw notFound('a directory is missing');
-      for (let at = 0; at < directories.length; at += PAGE) yield directories.slice(at, at + PAGE);
+      yield* inPages(listed);
       level = [];
       for (const { digest } of directories.flatMap((directory) => directory.directories)) {
         const child = readDigest(digest);
@@ -104,11 +105,11 @@ export class Trees {
   }
 
   /** Null where it is nowhere. */
-  async #directory(instance: string, digest: Digest, caller: Caller): Promise<Directory | null> {
+  async #directory(instance: string, digest: Digest, caller: Caller): Promise<Listed | null> {
     const bytes = await this.#bytes(instance, digest, caller);
     if (bytes === null) return null;
     try {
-      return fromBinary(DirectorySchema, bytes);
+      return { directory: fromBinary(DirectorySchema, bytes), sizeBytes: digest.sizeBytes };
     } catch {
       throw notFound(`${digestKey(digest)} is no Directory`);
     }
@@ -125,4 +126,24 @@ export class Trees {
     const { form } = obtained;
     return form.body ?? Buffer.concat(await Array.fromAsync(form.read(0, form.fileBytes)));
   }
+}
+
+interface Listed {
+  readonly directory: Directory;
+  readonly sizeBytes: number;
+}
+
+function* inPages(listed: readonly Listed[]): Generator<Directory[], void, void> {
+  let page: Directory[] = [];
+  let bytes = 0;
+  for (const { directory, sizeBytes } of listed) {
+    if (page.length > 0 && bytes + sizeBytes > PAGE_BYTES) {
+      yield page;
+      page = [];
+      bytes = 0;
+    }
+    page.push(directory);
+    bytes += sizeBytes;
+  }
+  if (page.length > 0) yield page;
 }

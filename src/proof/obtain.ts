@@ -193,7 +193,10 @@ export class Obtainer {
     this.#lingering.add(timer);
   }
 
-  /** Whether another place brought the same digest: that form stays, and its encoded bytes may be others than come now. */
+  /**
+   * Whether another place brought the same digest: that form stays, and its encoded bytes may be others than come now. A
+   * REAPI client that follows those ends with a miss, and who waits for the verdict gets the form.
+   */
   #isHeldElsewhere({ digest, encoding }: Claim): boolean {
     return encoding !== 'identity' && isWhole(digest) && this.#ports.forms.encodings(digest).includes(encoding);
   }
@@ -229,13 +232,13 @@ export class Obtainer {
     fill.join();
     try {
       const { clock, suspects } = this.#ports;
-      const mayFollow = !suspects.isDoubted(fill.claim) && !this.#isHeldElsewhere(fill.claim);
+      const byFrame = typeof asker.follow === 'object' && asker.follow.byFrame === true;
+      const mayFollow = !suspects.isDoubted(fill.claim) && !(byFrame && this.#isHeldElsewhere(fill.claim));
       const follow = mayFollow ? asker.follow : 'never';
       const inTime = await verdictInTime(clock, fill, { ...asker, follow });
       // It may have come in the same moment: a miss is still a clean one then.
       const verdict = inTime === 'follow' && fill.hasEnded ? await fill.verdict : inTime;
       if (verdict === 'follow') {
-        const byFrame = typeof follow === 'object' && follow.byFrame === true;
         return { kind: 'followed', followed: Followed.of(fill, byFrame, () => this.#trimDetached()) };
       }
       if (verdict === 'late') return unavailable('late');

@@ -30,7 +30,7 @@ const open = async (scope: Test): Promise<Record<Way, Wire>> => {
   return wires;
 };
 
-const ROW_MS = 10_000;
+const ROW_MS = 30_000;
 const noAnswer = async (): Promise<string> => {
   await after(ROW_MS, undefined, { ref: false });
   return `no answer within ${ROW_MS} ms`;

@@ -102,11 +102,15 @@ export class Wire {
   }
 
   /** Any messages to a method that takes a stream of them. */
-  rawWrite(messages: readonly Buffer[]): Promise<string> {
+  rawWrite(messages: readonly Buffer[], deadlineMs = 10_000): Promise<string> {
     return new Promise((resolve) => {
       const path = '/google.bytestream.ByteStream/Write';
-      const done = (error: ServiceError | null) => resolve(error === null ? 'OK' : codeOf(error));
-      const limits = { deadline: Date.now() + ANSWER_MS };
+      const limits = { deadline: Date.now() + deadlineMs };
+      const done = (error: ServiceError | null) => {
+        if (error === null) resolve('OK');
+        // Both sides count it, and the server may be the first: then it says CANCELLED.
+        else resolve(Date.now() >= limits.deadline ? 'DEADLINE_EXCEEDED' : codeOf(error));
+      };
       const call = this.#raw.makeClientStreamRequest(path, asIs, asIs, new Metadata(), limits, done);
       call.on('error', () => {});
       for (const message of messages) call.write(message);
@@ -115,8 +119,6 @@ export class Wire {
   }
 }
 
-/** For what bazel-remote never answers. */
-const ANSWER_MS = 1_000;
 const PIECE_BYTES = 1024 * 1024;
 
 /** An empty one is sent too: finish_write must be said of something. */

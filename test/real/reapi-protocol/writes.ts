@@ -258,7 +258,7 @@ const wrong: Row[] = [
   },
   {
     reason: 'no message at all',
-    ask: (wire) => wire.rawWrite([]),
+    ask: (wire) => wire.rawWrite([], 2_000),
     sees: 'INVALID_ARGUMENT',
     differs: remoteSees('DEADLINE_EXCEEDED', 'it waits for a first message for ever'),
   },
