@@ -57,9 +57,11 @@ const MAX_STREAMS = 1000;
 export class BazelFront {
   readonly #server: Server;
   readonly #health: Health;
+  readonly #log: BazelParts['log'];
 
   constructor(parts: BazelParts) {
     const { clock, access, gate, log, telemetry, upstream } = parts;
+    this.#log = log;
     const handlers = new Handlers({
       clock,
       access,
@@ -113,13 +115,14 @@ export class BazelFront {
 
   /** Resolves with where it listens. Rejects with code EADDRINUSE. */
   async listen(at: Listen): Promise<string> {
-    widenStreams(this.#server);
+    const isWide = widenStreams(this.#server);
     const port = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(spellListen(at), ServerCredentials.createInsecure(), (error, bound) =>
-        error === null ? resolve(bound) : reject(error),
+        error === null ? resolve(bound) : reject(bindFault(error, at)),
       );
     });
-    widenConnections(this.#server);
+    if (!(widenConnections(this.#server) && isWide))
+      this.#log.warn({}, 'bazel: HTTP/2 windows cannot be widened with this grpc-js, and uploads are slow');
     return spellListen({ host: at.host, port });
   }
 
@@ -131,3 +134,9 @@ export class BazelFront {
     timer.cancel();
   }
 }
+
+/** grpc-js keeps of the system's error only its words; whoever starts us is told by its code what to change. */
+const bindFault = (error: Error, { host, port }: Listen): Error => {
+  const [, code] = /\blisten (E[A-Z]+)/.exec(error.message) ?? [];
+  return code === undefined ? error : Object.assign(error, { code, syscall: 'listen', address: host, port });
+};

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, symlinkSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
@@ -300,3 +301,21 @@ t.test('a log that cannot be written is no reason to stop', async (t) => {
   child.kill('SIGTERM');
   t.same(await closed, [0, null]);
 });
+
+for (const taken of ['nix', 'bazel', 'admin']) {
+  t.test(`an address that another process has: ${taken}.listen`, async (t) => {
+    const other = createServer();
+    other.listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    t.teardown(() => other.close());
+    const { port } = other.address() as AddressInfo;
+    const at = (front: string) => `127.0.0.1:${front === taken ? port : 0}`;
+    const flags = ['nix', 'bazel', 'admin'].map((front) => `--${front}.listen=${at(front)}`);
+    const cwd = t.testdir();
+    const child = spawn(process.execPath, [join(root, 'src/cli.ts'), 'serve', ...flags], { cwd });
+    t.teardown(() => child.kill('SIGKILL'));
+    const [err, [exit]] = await Promise.all([text(child.stderr), once(child, 'close')]);
+    t.equal(exit, 2);
+    t.match(err, `cleanmiss: ${taken}.listen = "127.0.0.1:${port}": another process listens there`);
+  });
+}
