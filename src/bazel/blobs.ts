@@ -3,6 +3,7 @@
 import type { Claim } from '../core/claim.ts';
 import { type Clock, within } from '../core/clock.ts';
 import { type Digest, digestKey } from '../core/digest.ts';
+import { isCode } from '../core/errors.ts';
 import type { Failure } from '../core/verdict.ts';
 import type { Obtained, Obtainer } from '../proof/obtain.ts';
 import type { Suspects } from '../proof/suspects.ts';
@@ -47,6 +48,13 @@ export const claimOf = ({ instance, digest, encoding }: Blob, isSizeHearsay = fa
   place: { tenant: tenantOf(instance), path: 'cas' },
   ...(isSizeHearsay && { isSizeHearsay }),
 });
+
+/** All bytes of one encoding, every one of them proven. */
+export interface Whole {
+  readonly kind: 'whole';
+  readonly bytes: Buffer;
+  readonly source: 'hit' | 'fill';
+}
 
 export class Blobs {
   readonly #ports: BlobPorts;
@@ -96,11 +104,32 @@ export class Blobs {
     return await obtainer.obtain(claimOf(blob, isNamedByClient), { client, signal, deadline, follow, fetch });
   }
 
+  /** The encoded bytes of a blob that fits into memory. Where our disk fails under it, once, it is obtained anew. */
+  async bytes(blob: Blob, caller: Caller, isNamedByClient = false): Promise<Whole | Failure> {
+    for (let isLast = false; ; isLast = true) {
+      const obtained = await this.obtain(blob, caller, { isNamedByClient });
+      if (obtained.kind === 'followed') throw new Error('nothing is followed that was not to be');
+      if (obtained.kind !== 'proven') return obtained;
+      const { form, source } = obtained;
+      try {
+        const bytes = form.body ?? Buffer.concat(await Array.fromAsync(form.read(0, form.fileBytes)));
+        return { kind: 'whole', bytes, source };
+      } catch (error) {
+        if (isLast || !(isCode(error, 'ROT') || isCode(error, 'DISK'))) throw error;
+      }
+    }
+  }
+
   /** In either encoding, as far as can be told without reading it. */
   async holds(instance: string, digest: Digest): Promise<boolean> {
     if (isEmpty(digest)) return true;
     const { forms } = this.#ports;
     return forms.encodings(digest).length > 0 && (await this.provenAt(instance, digest)) !== undefined;
+  }
+
+  /** Whether it could be proven here again: what never can is no more than a word, whoever gives it. */
+  mayProve({ sizeBytes }: Digest): boolean {
+    return this.#ports.forms.mayEverHold(sizeBytes);
   }
 
   /** Its row in the ledger, if it was ever proven at this instance. */

@@ -185,18 +185,15 @@ const readOne = async (
   if (isEmpty(digest)) return { item: { digest: wire, data: Buffer.alloc(0), compressor: IDENTITY, status: null } };
   // A blob that zstd would hardly shrink is not worth a decoder's time, and REAPI leaves the choice to us.
   const encoding = digest.sizeBytes < WORTH_ZSTD_BYTES ? 'identity' : wanted;
-  const obtained = await blobs.obtain({ instance, digest, encoding }, caller, { isNamedByClient: true });
-  if (obtained.kind !== 'proven') {
+  const read = await blobs.bytes({ instance, digest, encoding }, caller, true);
+  if (read.kind !== 'whole') {
     telemetry.request('bazel', 'miss');
-    if (obtained.kind === 'denied') return { ...failed(0, ''), denied: obtained };
-    if (obtained.kind === 'followed') obtained.followed.close();
-    const { code, message } = blobs.errorOf(obtained as Failure, caller);
+    if (read.kind === 'denied') return { ...failed(0, ''), denied: read };
+    const { code, message } = blobs.errorOf(read, caller);
     return failed(code, message);
   }
-  telemetry.request('bazel', obtained.source);
-  const { form } = obtained;
-  const data = form.body ?? Buffer.concat(await Array.fromAsync(form.read(0, form.fileBytes)));
-  return { item: { digest: wire, data, compressor: encoding === 'zstd' ? ZSTD : IDENTITY, status: null } };
+  telemetry.request('bazel', read.source);
+  return { item: { digest: wire, data: read.bytes, compressor: encoding === 'zstd' ? ZSTD : IDENTITY, status: null } };
 };
 
 const WORTH_ZSTD_BYTES = 1024;

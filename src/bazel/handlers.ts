@@ -143,9 +143,11 @@ const sendTo =
       const onAbort = () => reject(signal.reason);
       if (signal.aborted) return onAbort();
       signal.addEventListener('abort', onAbort, { once: true });
-      call.write(message, () => {
+      call.write(message, (error?: Error | null) => {
         signal.removeEventListener('abort', onAbort);
-        resolve();
+        // A call that lost a message must not end well.
+        if (error) reject(error);
+        else resolve();
       });
     });
 

@@ -85,7 +85,7 @@ export class Promises {
     const unheld: Digest[] = [];
     for (const digest of digests) if (!(await blobs.holds(instance, digest))) unheld.push(digest);
     if (unheld.length === 0) return null;
-    if (isHeldOnly) return 'missing';
+    if (isHeldOnly || !unheld.every((digest) => blobs.mayProve(digest))) return 'missing';
     if (unheld.some((digest) => blobs.isRefuted(instance, digest))) return 'suspect';
     const unproven = await this.#unproven(instance, unheld, caller);
     if (typeof unproven === 'string') return unproven;

@@ -6,7 +6,7 @@ import { digestKey } from '../core/digest.ts';
 import { Limiter } from '../core/limiter.ts';
 import { Lru } from '../store/lru.ts';
 import type { Blobs } from './blobs.ts';
-import { CallError, notFound } from './call-error.ts';
+import { notFound } from './call-error.ts';
 import type { Caller } from './caller.ts';
 import { readDigest } from './digest.ts';
 import {
@@ -15,7 +15,10 @@ import {
   TreeSchema,
 } from './generated/build/bazel/remote/execution/v2/remote_execution_pb.ts';
 
-/** A Tree of 100,000 files is some 10 MB. Larger ones are not read: what can't be looked through can't be promised. */
+/**
+ * A Tree of 100,000 files is some 10 MB, and so are all directories of one. Larger ones are not read: what can't be looked
+ * through can't be promised.
+ */
 const MAX_TREE_BYTES = 32 * 1024 * 1024;
 /** Of one walk over directories. */
 const MAX_DIRECTORIES = 100_000;
@@ -79,6 +82,7 @@ export class Trees {
   ): AsyncGenerator<Directory[], void, void> {
     const seen = new Set([digestKey(root)]);
     const limiter = new Limiter(PARALLEL);
+    let bytes = root.sizeBytes;
     let level: Digest[] = [root];
     while (level.length > 0) {
       const isRoot = level[0] === root;
@@ -99,8 +103,10 @@ export class Trees {
         if (seen.has(digestKey(child))) continue;
         seen.add(digestKey(child));
         level.push(child);
+        bytes += child.sizeBytes;
       }
       if (seen.size > MAX_DIRECTORIES) throw notFound(`a tree of more than ${MAX_DIRECTORIES} directories`);
+      if (bytes > MAX_TREE_BYTES) throw notFound(`directories of more than ${MAX_TREE_BYTES} bytes in one tree`);
     }
   }
 
@@ -119,12 +125,10 @@ export class Trees {
   async #bytes(instance: string, digest: Digest, caller: Caller): Promise<Buffer | null> {
     if (digest.sizeBytes === 0) return Buffer.alloc(0);
     if (digest.sizeBytes > MAX_TREE_BYTES) throw notFound(`${digest.sizeBytes} bytes are too many for a tree`);
-    const obtained = await this.#blobs.obtain({ instance, digest, encoding: 'identity' }, caller);
-    if (obtained.kind === 'absent') return null;
-    if (obtained.kind === 'followed') throw new CallError(5, 'unreachable');
-    if (obtained.kind !== 'proven') throw this.#blobs.errorOf(obtained, caller);
-    const { form } = obtained;
-    return form.body ?? Buffer.concat(await Array.fromAsync(form.read(0, form.fileBytes)));
+    const read = await this.#blobs.bytes({ instance, digest, encoding: 'identity' }, caller);
+    if (read.kind === 'absent') return null;
+    if (read.kind !== 'whole') throw this.#blobs.errorOf(read, caller);
+    return read.bytes;
   }
 }
 

@@ -1,4 +1,4 @@
-// Guards the disk: the share of the store that unproven bytes may take, and what stays free on the file system.
+// Guards what unproven bytes may take, a share of the store on disk and some memory, and what stays free on the file system.
 
 import { CleanmissError } from '../core/errors.ts';
 import { asDiskError, type Files } from './files.ts';
@@ -14,8 +14,10 @@ const LOOK_EVERY_BYTES = 64 * MIB;
 export interface DiskRoomParts {
   readonly dir: string;
   readonly files: Files;
-  /** What all spools together may hold. */
+  /** What all spools together may hold on disk. */
   readonly spoolBytes: number;
+  /** And in memory, those that are small so far. */
+  readonly memoryBytes: number;
   readonly freeBytesFloor: number;
   /** Lets go of forms worth `bytes`, if there are any; resolves when their files are gone. */
   readonly makeRoom: (bytes: number) => Promise<void>;
@@ -23,7 +25,8 @@ export interface DiskRoomParts {
 
 export class DiskRoom {
   readonly #parts: DiskRoomParts;
-  #spooled = 0;
+  #onDisk = 0;
+  #inMemory = 0;
   #unseenBytes = 0;
   #isLow = false;
   #looking: Promise<void> | undefined;
@@ -33,18 +36,34 @@ export class DiskRoom {
   }
 
   get spooled(): number {
-    return this.#spooled;
+    return this.#onDisk + this.#inMemory;
   }
 
-  /** Throws BUSY when all spools together would hold more than their share. What is taken must be given back. */
-  take(bytes: number): void {
-    if (this.#spooled + bytes > this.#parts.spoolBytes)
+  /** Whether a spool of so many bytes could be whole, were there no other. */
+  mayEverTake(bytes: number): boolean {
+    return bytes <= MIB || bytes <= this.#parts.spoolBytes;
+  }
+
+  /** For bytes of a spool that is in memory. Throws BUSY when all such spools hold what they may. What is taken must be given back. */
+  takeMemory(bytes: number): void {
+    if (this.#inMemory + bytes > this.#parts.memoryBytes)
+      throw new CleanmissError('BUSY', 'self', `spools hold ${this.#parts.memoryBytes} bytes of memory`);
+    this.#inMemory += bytes;
+  }
+
+  /** For bytes of a spool that is too large for memory: the same, of the share of the store. */
+  takeDisk(bytes: number): void {
+    if (this.#onDisk + bytes > this.#parts.spoolBytes)
       throw new CleanmissError('BUSY', 'self', `spools hold their share of the store, ${this.#parts.spoolBytes} bytes`);
-    this.#spooled += bytes;
+    this.#onDisk += bytes;
   }
 
-  give(bytes: number): void {
-    this.#spooled -= bytes;
+  giveMemory(bytes: number): void {
+    this.#inMemory -= bytes;
+  }
+
+  giveDisk(bytes: number): void {
+    this.#onDisk -= bytes;
   }
 
   /**

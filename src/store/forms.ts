@@ -22,6 +22,9 @@ import { Turns } from './turns.ts';
 /** Files written after the answer: at a median of 20 KiB some 5 MiB, at most 64 MiB of memory. */
 const BEHIND = { maxJobs: 256, maxBytes: 64 * MIB };
 
+/** As many as may be small and whole at once: all fills, and as many uploads. */
+const SPOOLS_IN_MEMORY = 128;
+
 export interface FormStoreOptions {
   /** Ours alone (`ownDirectory`), and of a layout we know (`settleFormat`). */
   readonly dir: string;
@@ -80,7 +83,8 @@ export class FormStore {
     this.#held = new HeldForms(parts);
     const spoolBytes = Math.floor((options.spoolShare ?? 0.25) * maxBytes);
     const makeRoom = (bytes: number) => this.#held.shrink(bytes);
-    this.#room = new DiskRoom({ dir, files, spoolBytes, freeBytesFloor, makeRoom });
+    const spoolMemoryBytes = SPOOLS_IN_MEMORY * Math.max(MIB, options.spoolMemoryBytes ?? 0);
+    this.#room = new DiskRoom({ dir, files, spoolBytes, memoryBytes: spoolMemoryBytes, freeBytesFloor, makeRoom });
     const syncs = new DirectorySyncs();
     const newFile = () => this.#newFile('form');
     this.#filing = new Filing({ ...parts, held: this.#held, room: this.#room, syncs, newFile });
@@ -129,6 +133,11 @@ export class FormStore {
     });
     await spool.discard();
     return form;
+  }
+
+  /** Whether a body of so many encoded bytes can be proven here, busy or not. */
+  mayEverHold(bytes: number): boolean {
+    return this.#room.mayEverTake(bytes);
   }
 
   async drop(digest: Digest, encoding: Encoding): Promise<void> {

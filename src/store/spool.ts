@@ -27,6 +27,8 @@ export interface SpoolParts {
 export class StoreSpool implements Spool {
   readonly #parts: SpoolParts;
   readonly #blocks = new MibBlocks();
+  /** Its bytes count as memory's as long as none was written. */
+  #isOnDisk = false;
   #file: FileHandle | undefined;
   #writing: Promise<void> | undefined;
   #wakeups: (() => void)[] = [];
@@ -48,13 +50,13 @@ export class StoreSpool implements Spool {
     this.#refuseIfFailed();
     const life = this.#life;
     try {
-      this.#parts.room.take(chunk.length);
+      this.#take(chunk.length);
     } catch (error) {
       this.#failure = asDiskError('spool', error);
       throw error;
     }
     this.#blocks.push(chunk);
-    if (this.bytes <= Math.max(MIB, this.#parts.memoryBytes)) return;
+    if (!this.#isOnDisk) return;
     this.#write();
     while (this.#blocks.heldBytes > WAITING_BLOCKS * MIB) {
       await new Promise<void>((resolve) => this.#wakeups.push(resolve));
@@ -135,6 +137,16 @@ export class StoreSpool implements Spool {
     }
   }
 
+  /** Throws BUSY, and has taken nothing then. */
+  #take(bytes: number): void {
+    const { memoryBytes, room } = this.#parts;
+    if (this.#isOnDisk) return room.takeDisk(bytes);
+    if (this.bytes + bytes <= Math.max(MIB, memoryBytes)) return room.takeMemory(bytes);
+    room.takeDisk(this.bytes + bytes);
+    room.giveMemory(this.bytes);
+    this.#isOnDisk = true;
+  }
+
   #refuseIfFailed(): void {
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -198,7 +210,9 @@ export class StoreSpool implements Spool {
     await this.#writing;
     const file = this.#file;
     this.#file = undefined;
-    this.#parts.room.give(this.bytes);
+    if (this.#isOnDisk) this.#parts.room.giveDisk(this.bytes);
+    else this.#parts.room.giveMemory(this.bytes);
+    this.#isOnDisk = false;
     this.#blocks.clear();
     if (file === undefined) return;
     await file.close();

@@ -298,6 +298,19 @@ t.test('proven here, and evicted', { buffered: true }, async (t) => {
   });
 });
 
+t.test('proven on its way past us, and too large to be proven here', { buffered: true }, async (t) => {
+  const rig = await startRig(t, { ...LIMITS, ...SCARCE });
+  const { upstream, client } = rig;
+  const bytes = seededBytes('too large', 1_500_000);
+  const digest = digestOf(bytes);
+  t.equal((await client.write(digest, [bytes.subarray(0, 1_000_000), bytes.subarray(1_000_000)])).code, OK);
+  t.ok(upstream.cache.has(digest), 'the upstream has it');
+  upstream.cache.addResult(action.hash, { outputFiles: [{ path: 'a', digest: wireDigest(digest) }] });
+  // A read of it would be a miss, and come too late for the build.
+  checkMiss(t, await client.getActionResult(action), 'no room');
+  await rig.end();
+});
+
 const evicted = async (t: Test, flags: Record<string, string> = {}): Promise<{ rig: ReapiRig; digest: BlobDigest }> => {
   const rig = await startRig(t, { ...LIMITS, ...SCARCE, ...flags });
   const { upstream, client } = rig;

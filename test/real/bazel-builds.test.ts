@@ -201,11 +201,11 @@ const outlivesKill = async (t: Test, world: World): Promise<void> => {
   t.same(await bazel.workspace.outputs(), outputs);
 };
 
-/** Half of the largest output, which has no place in it at all, and is a miss. */
+/** A fifteenth of the outputs. The largest has no place in it at all, and is a miss. */
 const staysSmall = async (t: Test, { bazel, outputs }: World): Promise<void> => {
   const { actions, outputs: seen } = bazel.workspace;
   const { grpcPort } = await startBazelRemote(t);
-  const flags = { 'bazel.upstream': `grpc://127.0.0.1:${grpcPort}`, 'store.maxBytes': '10MiB' };
+  const flags = { 'bazel.upstream': `grpc://127.0.0.1:${grpcPort}`, 'store.maxBytes': '1MiB' };
   const cleanmiss = await startCleanmiss(t, flags);
   const remoteCache = `grpc://${cleanmiss.bazel}`;
   await bazel.clean();
@@ -230,6 +230,6 @@ for (const version of bazelVersions) {
       }
     }
     await t.test('killed in the midst of a build, it has all that it acknowledged', (t) => outlivesKill(t, world));
-    await t.test('a store smaller than one output, in front of bazel-remote', (t) => staysSmall(t, world));
+    await t.test('a store of one MiB in front of bazel-remote', (t) => staysSmall(t, world));
   });
 }

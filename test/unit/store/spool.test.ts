@@ -182,6 +182,20 @@ t.test('all spools together hold a share of the store, no more', async (t) => {
   await t.resolves(store.spool().append(content.subarray(0, 4 * MIB)));
 });
 
+t.test('what is small takes memory, and no share of the store', async (t) => {
+  const { store } = await openForms(t, { maxBytes: 100_000 });
+  const spools = Array.from({ length: 128 }, () => store.spool());
+  for (const spool of spools) await spool.append(content.subarray(0, MIB));
+  t.equal(store.stats().spoolBytes, 128 * MIB);
+  await t.rejects(store.spool().append(Buffer.from('!')), { code: 'BUSY' }, 'of which there is an end as well');
+  const [first, second] = spools;
+  await t.rejects(async () => await first?.append(Buffer.from('!')), { code: 'BUSY' }, 'now it is large');
+  await second?.discard();
+  await t.resolves(store.spool().append(content.subarray(0, MIB)));
+  await store.close();
+  t.equal(store.stats().spoolBytes, 0);
+});
+
 t.test('reads outside of what was appended, or of more than a MiB, are errors of the caller', async (t) => {
   const { store } = await openForms(t);
   const spool = store.spool();
