@@ -10,12 +10,14 @@ import type { Blobs } from './blobs.ts';
 import { CallError, invalid, notFound, notStored } from './call-error.ts';
 import type { Caller } from './caller.ts';
 import { isEmpty } from './digest.ts';
+import type { SealedReadResponse } from './envelope.ts';
 import {
   QueryWriteStatusResponseSchema,
   type ReadRequest,
   WriteResponseSchema,
 } from './generated/google/bytestream/bytestream_pb.ts';
 import type { Handlers, Send } from './handlers.ts';
+import { inMessages } from './read-messages.ts';
 import { readReadName, readWriteName } from './resource-name.ts';
 import { sendFollowed, sendForm, sendRecoded } from './send.ts';
 import type { byteStreamService, Handlers as ServiceHandlers } from './services.ts';
@@ -39,8 +41,8 @@ const late = () => notFound('the blob cannot be had in time');
 export const byteStream = (ports: ByteStreamPorts): ServiceHandlers<typeof byteStreamService> => {
   const { handlers, uploads, blobs } = ports;
   return {
-    Read: handlers.serverStream(late, (request: ReadRequest, caller, send: Send<Buffer>) =>
-      read(ports, request, caller, send),
+    Read: handlers.serverStream(late, (request: ReadRequest, caller, send: Send<Buffer | SealedReadResponse>) =>
+      read(ports, request, caller, inMessages(send)),
     ),
     Write: handlers.clientStream(notStored, async (chunks, caller) => {
       const committedSize = await uploads.write(chunks, caller);

@@ -73,7 +73,7 @@ export class SealedReadResponse {
 
 /**
  * Writes the head before `dataBytes` bytes that lie at `READ_RESPONSE_HEADROOM` in `room`, and copies nothing. The room is the
- * message's from now on.
+ * message's until it is sent.
  */
 export const sealReadResponse = (room: Buffer, dataBytes: number): SealedReadResponse => {
   const head = lengthSize(dataBytes) - dataBytes;

@@ -1,4 +1,4 @@
-// Sends a blob in messages of a size that costs little and holds little: proven bytes, or a followed body whose tail waits.
+// Sends a blob: proven bytes, or a followed body whose tail waits for the verdict.
 
 import { encodeZstd } from '../codec/encode-zstd.ts';
 import { type Clock, within } from '../core/clock.ts';
@@ -7,19 +7,15 @@ import type { Followed } from '../proof/follow.ts';
 import type { ProvenForm } from '../store/form.ts';
 import type { Send } from './handlers.ts';
 
-/** Sixteen of them may be queued for one stalled reader inside of grpc-js; each has a cost of its own besides. */
-const MESSAGE_BYTES = 256 * 1024;
-
 /** Encoded bytes [start, end) of a form. */
 export const sendForm = async (form: ProvenForm, start: number, end: number, send: Send<Buffer>): Promise<void> => {
-  if (form.body !== undefined) return await sendPiece(form.body.subarray(start, end), send);
-  for await (const piece of form.lend(start, end)) await sendPiece(piece, send);
+  if (form.body !== undefined) return await send(form.body.subarray(start, end));
+  for await (const piece of form.lend(start, end)) await send(piece);
 };
 
 /** Decoded bytes [start, end) of an identity form, as zstd frames of their own. */
 export const sendRecoded = async (form: ProvenForm, start: number, end: number, send: Send<Buffer>): Promise<void> => {
-  for await (const frame of encodeZstd(form.read(start, end), { level: 1, isChecked: true }))
-    await sendPiece(frame, send);
+  for await (const frame of encodeZstd(form.read(start, end), { level: 1, isChecked: true })) await send(frame);
 };
 
 /**
@@ -39,15 +35,11 @@ export const sendFollowed = async (
       const piece = await next;
       if (piece === undefined) throw new CleanmissError('LATE', 'upstream', 'a followed body stopped');
       if (piece.done) return;
-      await sendPiece(piece.value, send);
+      await send(piece.value);
     }
   } finally {
     // Where it waits for the fill, it ends with that.
     void pieces.return().catch(() => undefined);
     followed.close();
   }
-};
-
-const sendPiece = async (piece: Buffer, send: Send<Buffer>): Promise<void> => {
-  for (let at = 0; at < piece.length; at += MESSAGE_BYTES) await send(piece.subarray(at, at + MESSAGE_BYTES));
 };
