@@ -10,7 +10,7 @@ import type { Blobs } from './blobs.ts';
 import { CallError, invalid, notFound, notStored } from './call-error.ts';
 import type { Caller } from './caller.ts';
 import { isEmpty } from './digest.ts';
-import type { SealedReadResponse } from './envelope.ts';
+import type { LentReadResponse } from './envelope.ts';
 import {
   QueryWriteStatusResponseSchema,
   type ReadRequest,
@@ -41,7 +41,7 @@ const late = () => notFound('the blob cannot be had in time');
 export const byteStream = (ports: ByteStreamPorts): ServiceHandlers<typeof byteStreamService> => {
   const { handlers, uploads, blobs } = ports;
   return {
-    Read: handlers.serverStream(late, (request: ReadRequest, caller, send: Send<Buffer | SealedReadResponse>) =>
+    Read: handlers.serverStream(late, (request: ReadRequest, caller, send: Send<Buffer | LentReadResponse>) =>
       read(ports, request, caller, inMessages(send)),
     ),
     Write: handlers.clientStream(notStored, async (chunks, caller) => {

@@ -59,33 +59,34 @@ const itemLimit = (message: Buffer): number => 1024 + message.length / 64;
 
 const readData = 10;
 
-/** The tag, and as many bytes as a length below 2^35 takes. */
-export const READ_RESPONSE_HEADROOM = 6;
+/**
+ * A ReadResponse that is written only where grpc-js frames it: of a message that is to be sent it asks its length and one copy
+ * (BaseServerInterceptingCall.serializeMessage, 1.14; services.test.ts holds it to that). The data are lent until it was sent.
+ */
+export class LentReadResponse {
+  readonly #data: Buffer;
+  /** Where it was written. */
+  frame: Buffer | null = null;
 
-/** A ReadResponse that was written where its data already lay: `encodeReadResponse` passes it on as it is. */
-export class SealedReadResponse {
-  readonly message: Buffer;
+  constructor(data: Buffer) {
+    this.#data = data;
+  }
 
-  constructor(message: Buffer) {
-    this.message = message;
+  get byteLength(): number {
+    return dataSize(this.#data);
+  }
+
+  copy(frame: Buffer, at: number): void {
+    writeData(frame, at, readData, this.#data);
+    this.frame = frame;
   }
 }
 
-/**
- * Writes the head before `dataBytes` bytes that lie at `READ_RESPONSE_HEADROOM` in `room`, and copies nothing. The room is the
- * message's until it is sent.
- */
-export const sealReadResponse = (room: Buffer, dataBytes: number): SealedReadResponse => {
-  const head = lengthSize(dataBytes) - dataBytes;
-  const start = READ_RESPONSE_HEADROOM - head;
-  writeLength(room, start, readData, dataBytes);
-  return new SealedReadResponse(room.subarray(start, READ_RESPONSE_HEADROOM + dataBytes));
-};
-
-export const encodeReadResponse = (data: Buffer | SealedReadResponse): Buffer => {
-  if (data instanceof SealedReadResponse) return data.message;
-  const message = Buffer.allocUnsafe(dataSize(data));
-  writeData(message, 0, readData, data);
+export const encodeReadResponse = (response: Buffer | LentReadResponse): Buffer => {
+  // A Buffer in all that it is asked for.
+  if (response instanceof LentReadResponse) return response as unknown as Buffer;
+  const message = Buffer.allocUnsafe(dataSize(response));
+  writeData(message, 0, readData, response);
   return message;
 };
 

@@ -98,7 +98,7 @@ export const casService = {
 };
 
 export const byteStreamService = {
-  /** A ReadResponse is its data; the server may also send one that `sealReadResponse` made. */
+  /** A ReadResponse is its data; the server may also send a LentReadResponse. */
   Read: {
     ...serverStream(ByteStream.method.read),
     responseSerialize: encodeReadResponse,

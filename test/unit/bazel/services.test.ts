@@ -13,7 +13,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import t from 'tap';
-import { READ_RESPONSE_HEADROOM, sealReadResponse, type WriteChunk } from '../../../src/bazel/envelope.ts';
+import { LentReadResponse, type WriteChunk } from '../../../src/bazel/envelope.ts';
 import {
   ActionResultSchema,
   BatchReadBlobsRequestSchema,
@@ -103,9 +103,7 @@ const byteStream: Handlers<typeof byteStreamService> = {
   Read: (call) => {
     const name = Buffer.from(call.request.resourceName);
     call.write(name);
-    const room = Buffer.alloc(READ_RESPONSE_HEADROOM + name.length);
-    name.copy(room, READ_RESPONSE_HEADROOM);
-    call.write(sealReadResponse(room, name.length));
+    call.write(new LentReadResponse(name));
     call.end();
   },
   Write: (call, done) => {
