@@ -1,7 +1,7 @@
 // Large blobs over gRPC: read in both encodings, written, and read by eight at once while nobody holds them.
 
 import { status } from '@grpc/grpc-js';
-import type { BlobDigest } from '../src/bazel/envelope.ts';
+import type { BlobDigest } from '../src/bazel/batch-envelope.ts';
 import type { Scope } from '../test/support/real/scope.ts';
 import { decodeZstd } from '../test/support/reapi/zstd.ts';
 import { ReapiClient } from '../test/support/reapi-client.ts';

@@ -1,6 +1,6 @@
 // What a build farm asks of a cache, in one mix: blobs of published sizes, sixteen calls at a time.
 
-import type { BlobDigest } from '../src/bazel/envelope.ts';
+import type { BlobDigest } from '../src/bazel/batch-envelope.ts';
 import type { Scope } from '../test/support/real/scope.ts';
 import { seededNumbers } from '../test/support/seeded.ts';
 import { setBazelStage } from './bazel-stage.ts';

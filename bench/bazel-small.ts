@@ -1,6 +1,6 @@
 // Small calls a second: what Bazel asks for most, sixteen at a time.
 
-import type { BlobDigest } from '../src/bazel/envelope.ts';
+import type { BlobDigest } from '../src/bazel/batch-envelope.ts';
 import type { Scope } from '../test/support/real/scope.ts';
 import { setBazelStage } from './bazel-stage.ts';
 import { seededBlob } from './blobs.ts';

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
-import type { BlobDigest } from '../src/bazel/envelope.ts';
+import type { BlobDigest } from '../src/bazel/batch-envelope.ts';
 import { ActionResultSchema } from '../src/bazel/generated/build/bazel/remote/execution/v2/remote_execution_pb.ts';
 import { type BazelRemote, startBazelRemote } from '../test/support/bazel-remote.ts';
 import { freePort } from '../test/support/free-port.ts';

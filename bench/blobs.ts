@@ -1,7 +1,7 @@
 // Blobs as a remote cache has them: of published sizes, half of each compressible.
 
 import { createHash } from 'node:crypto';
-import type { BlobDigest } from '../src/bazel/envelope.ts';
+import type { BlobDigest } from '../src/bazel/batch-envelope.ts';
 import { seededBytes, seededNumbers } from '../test/support/seeded.ts';
 
 export const digestOf = (bytes: Uint8Array): BlobDigest => ({

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { create, type DescMessage, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
-import type { BlobDigest } from '../src/bazel/envelope.ts';
+import type { BlobDigest } from '../src/bazel/batch-envelope.ts';
 import {
   BatchReadBlobsRequestSchema,
   FindMissingBlobsRequestSchema,

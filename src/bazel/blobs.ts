@@ -124,7 +124,8 @@ export class Blobs {
   async holds(instance: string, digest: Digest): Promise<boolean> {
     if (isEmpty(digest)) return true;
     const { forms } = this.#ports;
-    return forms.encodings(digest).length > 0 && (await this.provenAt(instance, digest)) !== undefined;
+    const isHeld = encodings.some((encoding) => forms.has(digest, encoding));
+    return isHeld && (await this.provenAt(instance, digest)) !== undefined;
   }
 
   /** Whether it could be proven here again: what never can is no more than a word, whoever gives it. */

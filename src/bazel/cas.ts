@@ -7,17 +7,16 @@ import { isCode } from '../core/errors.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { Failure } from '../core/verdict.ts';
 import type { ProvenUpload } from '../proof/upload.ts';
+import type { BatchRead, BatchReadItem, BatchUpdate, BlobDigest, FindMissing } from './batch-envelope.ts';
 import type { Blobs } from './blobs.ts';
 import { CallError, invalid, notFound, notStored } from './call-error.ts';
 import type { Caller } from './caller.ts';
 import { isEmpty, readDigest, requireSha256 } from './digest.ts';
-import type { BatchRead, BatchReadItem, BatchUpdate, BlobDigest } from './envelope.ts';
 import type { GatedWrites } from './gated.ts';
 import {
   type BatchReadBlobsRequest,
   BatchUpdateBlobsResponseSchema,
   Compressor_Value,
-  type FindMissingBlobsRequest,
   FindMissingBlobsResponseSchema,
   type GetTreeRequest,
   type GetTreeResponse,
@@ -66,7 +65,7 @@ export const contentAddressableStorage = (ports: CasPorts): ServiceHandlers<type
 
 const toWire = ({ sha256, sizeBytes }: Digest) => ({ hash: sha256, sizeBytes: BigInt(sizeBytes) });
 
-const findMissing = async (ports: CasPorts, request: FindMissingBlobsRequest, caller: Caller): Promise<Digest[]> => {
+const findMissing = async (ports: CasPorts, request: FindMissing, caller: Caller): Promise<Digest[]> => {
   const { blobs, gated } = ports;
   requireSha256(request.digestFunction);
   const instance = readInstance(request.instanceName);

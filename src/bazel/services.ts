@@ -1,6 +1,6 @@
 // The gRPC services as grpc-js takes them, on both sides: their paths, and how each message gets to and from bytes.
 //
-// Messages go through protobuf-es, which keeps unknown fields; those that carry blobs go through `envelope.ts`. What is
+// Messages go through protobuf-es, which keeps unknown fields; those that carry or name many blobs go through `envelope.ts` and `batch-envelope.ts`. What is
 // malformed throws in here, and grpc-js makes a status of it (services.test.ts shows which).
 
 import { type DescMessage, type DescMethod, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
@@ -8,13 +8,12 @@ import type { handleClientStreamingCall, handleServerStreamingCall, handleUnaryC
 import {
   decodeBatchRead,
   decodeBatchUpdate,
-  decodeReadResponse,
-  decodeWriteRequest,
+  decodeFindMissing,
   encodeBatchRead,
   encodeBatchUpdate,
-  encodeReadResponse,
-  encodeWriteRequest,
-} from './envelope.ts';
+  encodeFindMissing,
+} from './batch-envelope.ts';
+import { decodeReadResponse, decodeWriteRequest, encodeReadResponse, encodeWriteRequest } from './envelope.ts';
 import {
   ActionCache,
   Capabilities,
@@ -81,7 +80,11 @@ export const actionCacheService = {
 };
 
 export const casService = {
-  FindMissingBlobs: unary(ContentAddressableStorage.method.findMissingBlobs),
+  FindMissingBlobs: {
+    ...unary(ContentAddressableStorage.method.findMissingBlobs),
+    requestSerialize: encodeFindMissing,
+    requestDeserialize: decodeFindMissing,
+  },
   BatchUpdateBlobs: {
     ...unary(ContentAddressableStorage.method.batchUpdateBlobs),
     requestSerialize: encodeBatchUpdate,

@@ -5,8 +5,8 @@ import type { Digest } from '../core/digest.ts';
 import type { Failure } from '../core/verdict.ts';
 import type { Fetch } from '../proof/fetch.ts';
 import type { Credentials } from '../store/access.ts';
+import type { BatchUpdate } from './batch-envelope.ts';
 import type { CallError } from './call-error.ts';
-import type { BatchUpdate } from './envelope.ts';
 import type {
   ActionResult,
   GetActionResultRequest,

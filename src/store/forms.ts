@@ -95,6 +95,11 @@ export class FormStore {
     return this.#isClosed ? undefined : this.#held.find(formName(digest, encoding));
   }
 
+  /** Whether it seems to be held; only `find` knows. */
+  has(digest: Digest, encoding: Encoding): boolean {
+    return this.#held.has(formName(digest, encoding));
+  }
+
   /** What seems to be held; only `find` knows. */
   encodings(digest: Digest): Encoding[] {
     return encodings.filter((encoding) => this.#held.has(formName(digest, encoding)));

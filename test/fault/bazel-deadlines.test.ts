@@ -2,7 +2,7 @@
 
 import { status } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
-import type { BlobDigest } from '../../src/bazel/envelope.ts';
+import type { BlobDigest } from '../../src/bazel/batch-envelope.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import { aheadClock, hurriedClock, seenAs } from '../support/deadline-clocks.ts';
 import { refuseLeaks } from '../support/leaks.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
-import type { BlobDigest } from '../../src/bazel/envelope.ts';
+import type { BlobDigest } from '../../src/bazel/batch-envelope.ts';
 import { refuseLeaks } from '../support/leaks.ts';
 import { fail, flip } from '../support/reapi/behaviours.ts';
 import { digestOf, directoryBytes, wireDigest } from '../support/reapi/cache.ts';

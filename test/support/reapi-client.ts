@@ -2,7 +2,8 @@
 
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { Client, type ClientOptions, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
-import type { BatchRead, BlobDigest, WriteChunk } from '../../src/bazel/envelope.ts';
+import type { BatchRead, BlobDigest } from '../../src/bazel/batch-envelope.ts';
+import type { WriteChunk } from '../../src/bazel/envelope.ts';
 import {
   type ActionResult,
   type ActionResultSchema,
@@ -10,7 +11,6 @@ import {
   type BatchUpdateBlobsResponse,
   Compressor_Value,
   type Directory,
-  FindMissingBlobsRequestSchema,
   GetActionResultRequestSchema,
   GetCapabilitiesRequestSchema,
   GetTreeRequestSchema,
@@ -217,9 +217,8 @@ export class ReapiClient {
 
   /** The hashes that are missing. */
   async findMissing(digests: readonly BlobDigest[], options: CallOptions = {}): Promise<Answered<readonly string[]>> {
-    const request = { instanceName: options.instance ?? '', blobDigests: digests.map(wireDigest) };
-    const message = create(FindMissingBlobsRequestSchema, request);
-    const { response, ...end } = await this.#ask(casService.FindMissingBlobs, message, options);
+    const request = { instanceName: options.instance ?? '', blobDigests: digests, digestFunction: 0 };
+    const { response, ...end } = await this.#ask(casService.FindMissingBlobs, request, options);
     return { ...end, response: response?.missingBlobDigests.map(({ hash }) => hash) ?? null };
   }
 

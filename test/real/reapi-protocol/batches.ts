@@ -3,8 +3,7 @@
 import { zstdDecompressSync } from 'node:zlib';
 import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
-import type { BlobDigest } from '../../../src/bazel/envelope.ts';
-import { decodeBatchRead } from '../../../src/bazel/envelope.ts';
+import { type BlobDigest, decodeBatchRead } from '../../../src/bazel/batch-envelope.ts';
 import {
   BatchReadBlobsRequestSchema,
   Compressor_Value,

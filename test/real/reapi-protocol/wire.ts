@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { zstdDecompressSync } from 'node:zlib';
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
-import type { BlobDigest } from '../../../src/bazel/envelope.ts';
+import type { BlobDigest } from '../../../src/bazel/batch-envelope.ts';
 import { type ReadAnswer, type ReadOptions, ReapiClient, type WriteAnswer } from '../../support/reapi-client.ts';
 import { seededBytes } from '../../support/seeded.ts';
 

@@ -2,7 +2,8 @@
 
 import { create } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
-import { type BatchReadItem, type BlobDigest, encodeReadResponse } from '../../../src/bazel/envelope.ts';
+import type { BatchReadItem, BlobDigest } from '../../../src/bazel/batch-envelope.ts';
+import { encodeReadResponse } from '../../../src/bazel/envelope.ts';
 import {
   BatchUpdateBlobsResponseSchema,
   Compressor_Value,
@@ -264,7 +265,7 @@ const unimplemented: Answer = {
   },
 };
 
-const noted = (digests: readonly ({ hash: string; sizeBytes: bigint } | undefined)[]): BlobDigest[] =>
+const noted = (digests: readonly ({ hash: string; sizeBytes: bigint | number } | undefined)[]): BlobDigest[] =>
   digests.map((digest) => ({ hash: digest?.hash ?? '', sizeBytes: Number(digest?.sizeBytes ?? 0) }));
 
 const encoded = (plan: Plan, held: Buffer, encoding: 'identity' | 'zstd', offset: number): Buffer => {

@@ -1,6 +1,6 @@
 // How the scripted REAPI upstream misbehaves: each is a function from plan to plan, and the first few say when others apply.
 
-import type { BlobDigest } from '../../../src/bazel/envelope.ts';
+import type { BlobDigest } from '../../../src/bazel/batch-envelope.ts';
 import type { ActionResult } from '../../../src/bazel/generated/build/bazel/remote/execution/v2/remote_execution_pb.ts';
 import { skippableFrame } from '../bombs.ts';
 import type { ReapiCall } from './call.ts';

@@ -1,6 +1,6 @@
 // One call as the scripted REAPI upstream saw it, and what became of it.
 
-import type { BlobDigest } from '../../../src/bazel/envelope.ts';
+import type { BlobDigest } from '../../../src/bazel/batch-envelope.ts';
 
 export type ReapiMethod =
   | 'GetCapabilities'

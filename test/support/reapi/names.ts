@@ -1,6 +1,6 @@
 // The resource names and digests that bazel-remote accepts.
 
-import type { BlobDigest } from '../../../src/bazel/envelope.ts';
+import type { BlobDigest } from '../../../src/bazel/batch-envelope.ts';
 import { invalid } from './status.ts';
 
 export interface Named {

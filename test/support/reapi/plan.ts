@@ -1,6 +1,6 @@
 // What the scripted REAPI upstream is about to do with a call: a plain value, which behaviours change before it is carried out.
 
-import type { BlobDigest } from '../../../src/bazel/envelope.ts';
+import type { BlobDigest } from '../../../src/bazel/batch-envelope.ts';
 import type { ActionResult } from '../../../src/bazel/generated/build/bazel/remote/execution/v2/remote_execution_pb.ts';
 
 /**

@@ -10,10 +10,15 @@ import {
   type BatchUpdate,
   decodeBatchRead,
   decodeBatchUpdate,
-  decodeReadResponse,
-  decodeWriteRequest,
+  decodeFindMissing,
   encodeBatchRead,
   encodeBatchUpdate,
+  encodeFindMissing,
+  type FindMissing,
+} from '../../../src/bazel/batch-envelope.ts';
+import {
+  decodeReadResponse,
+  decodeWriteRequest,
   encodeReadResponse,
   encodeWriteRequest,
   LentReadResponse,
@@ -24,6 +29,7 @@ import {
   BatchUpdateBlobsRequestSchema,
   type Compressor_Value,
   type DigestFunction_Value,
+  FindMissingBlobsRequestSchema,
 } from '../../../src/bazel/generated/build/bazel/remote/execution/v2/remote_execution_pb.ts';
 import {
   ReadResponseSchema,
@@ -47,6 +53,11 @@ const update: fc.Arbitrary<BatchUpdate> = fc.record({
   instanceName: text,
   digestFunction: int32,
   requests: fc.array(fc.record({ digest, data, compressor: int32 }), { maxLength: 5 }),
+});
+const find: fc.Arbitrary<FindMissing> = fc.record({
+  instanceName: text,
+  blobDigests: fc.array(digest, { maxLength: 5 }),
+  digestFunction: int32,
 });
 const read: fc.Arbitrary<BatchRead> = fc.record({
   responses: fc.array(
@@ -79,6 +90,11 @@ const updateInit = (batch: BatchUpdate): MessageInitShape<typeof BatchUpdateBlob
     data,
     compressor: compressorOf(compressor),
   })),
+});
+const findInit = (request: FindMissing): MessageInitShape<typeof FindMissingBlobsRequestSchema> => ({
+  ...request,
+  digestFunction: functionOf(request.digestFunction),
+  blobDigests: request.blobDigests.map(wide),
 });
 const readInit = (batch: BatchRead): MessageInitShape<typeof BatchReadBlobsResponseSchema> => ({
   responses: batch.responses.map(({ digest, data, compressor, status }) => ({
@@ -133,6 +149,19 @@ const kinds = [
           compressor,
         })),
       };
+    },
+  },
+  {
+    name: 'FindMissingBlobsRequest',
+    any: find.map((request) => ({
+      ours: encodeFindMissing(request),
+      theirs: toBinary(FindMissingBlobsRequestSchema, create(FindMissingBlobsRequestSchema, findInit(request))),
+    })),
+    decode: decodeFindMissing,
+    decodeTheirs: (bytes: Buffer): FindMissing => {
+      const { instanceName, blobDigests, digestFunction } = fromBinary(FindMissingBlobsRequestSchema, bytes);
+      const narrow = blobDigests.map(({ hash, sizeBytes }) => ({ hash, sizeBytes: Number(sizeBytes) }));
+      return { instanceName, blobDigests: narrow, digestFunction };
     },
   },
   {

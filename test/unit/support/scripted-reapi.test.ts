@@ -3,7 +3,7 @@
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { status } from '@grpc/grpc-js';
 import t from 'tap';
-import type { BlobDigest } from '../../../src/bazel/envelope.ts';
+import type { BlobDigest } from '../../../src/bazel/batch-envelope.ts';
 import { refuseLeaks } from '../../support/leaks.ts';
 import {
   afterFirst,
